@@ -1,0 +1,185 @@
+//! Owns the names of the errors that a step can end with, and what an error says.
+//!
+//! The name is an API: state machines match it, exactly, in `Retry` and `Catch`. A contract test
+//! compares [`ErrorName::ALL`] with every machine, both ways.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// What a failed step is called in a state machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ErrorName {
+    /// AWS asked us to slow down. Nothing was done. The machine retries with long, random waits.
+    Throttled,
+    /// A fault that passes: 5xx, a timeout, a lost connection. It may have taken effect, and the next
+    /// try adopts what it finds.
+    Transient,
+    /// An id that was made moments ago is not known everywhere yet. The machine retries.
+    NotYetVisible,
+    /// Still refused for quota when the deadline passed.
+    QuotaExceeded,
+    /// An image, a snapshot or a task reached a state from which it will not recover.
+    ResourceFailed,
+    /// The time that was given for this wait has passed.
+    DeadlineExceeded,
+    /// A name or a token belongs to something else, or two things match where one must.
+    Conflict,
+    /// A permission is missing.
+    AccessDenied,
+    /// The input is wrong. Nothing was changed.
+    InvalidInput,
+    /// Something that cannot be has happened: a response without a field that it must have, say.
+    Defect,
+}
+
+impl ErrorName {
+    /// Every name there is.
+    pub const ALL: &'static [ErrorName] = &[
+        Self::Throttled,
+        Self::Transient,
+        Self::NotYetVisible,
+        Self::QuotaExceeded,
+        Self::ResourceFailed,
+        Self::DeadlineExceeded,
+        Self::Conflict,
+        Self::AccessDenied,
+        Self::InvalidInput,
+        Self::Defect,
+    ];
+
+    /// Names that Lambda and Step Functions raise of themselves, spelled out because matching is
+    /// exact. The machines retry them like [`ErrorName::Transient`].
+    pub const FOREIGN: &'static [&'static str] = &[
+        "Lambda.ServiceException",
+        "Lambda.AWSLambdaException",
+        "Lambda.SdkClientException",
+        "Lambda.ClientExecutionTimeoutException",
+        "Lambda.TooManyRequestsException",
+        "Lambda.Unknown",
+        "Sandbox.Timedout",
+        "Runtime.ExitError",
+        "States.Timeout",
+    ];
+
+    /// The name on the wire: Lambda's `errorType`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "Throttled",
+            Self::Transient => "Transient",
+            Self::NotYetVisible => "NotYetVisible",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::ResourceFailed => "ResourceFailed",
+            Self::DeadlineExceeded => "DeadlineExceeded",
+            Self::Conflict => "Conflict",
+            Self::AccessDenied => "AccessDenied",
+            Self::InvalidInput => "InvalidInput",
+            Self::Defect => "Defect",
+        }
+    }
+
+    /// The way out, in words for the person who reads the report.
+    pub const fn way_out(self) -> &'static str {
+        match self {
+            Self::Throttled | Self::Transient | Self::NotYetVisible => "start the same run again to go on",
+            Self::QuotaExceeded => {
+                "an operator can ask for a higher quota, or start the same run again when less is in progress"
+            }
+            Self::ResourceFailed => "look at the reason, then start the same run again: it makes a new attempt",
+            Self::DeadlineExceeded => {
+                "start the same run again to go on waiting, or allow more time with `deadlineMinutes`"
+            }
+            Self::Conflict => "a person has to decide which one is right",
+            Self::AccessDenied => "an operator has to grant the permission to the function's role",
+            Self::InvalidInput => "the caller has to correct the input; nothing was changed",
+            Self::Defect => "this is a fault in ami-backup: please report it",
+        }
+    }
+}
+
+impl fmt::Display for ErrorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How a step ended badly: what was being done, to what, where, why, and what it left behind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepError {
+    /// The name that state machines match.
+    pub name: ErrorName,
+    /// What was being done and to which id, as a fragment: `store image ami-…`.
+    pub doing: String,
+    /// The Region it was done in, where there is one.
+    pub region: Option<String>,
+    /// Why it did not work.
+    pub reason: String,
+    /// What exists now that did not exist before, where that is known.
+    pub left_behind: Option<String>,
+}
+
+impl StepError {
+    /// An error called `name`, met while `doing` something, for `reason`.
+    pub fn new(name: ErrorName, doing: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { name, doing: doing.into(), region: None, reason: reason.into(), left_behind: None }
+    }
+
+    /// The input is wrong at `path` (such as `copyTo[1]`), for `reason`.
+    pub fn input(path: &str, reason: impl fmt::Display) -> Self {
+        let place = if path.is_empty() || path == "." { "the input" } else { path };
+        Self::new(ErrorName::InvalidInput, "read the input", format!("{place}: {reason}"))
+    }
+
+    /// Says in which Region it happened.
+    #[must_use]
+    pub fn in_region(mut self, region: impl fmt::Display) -> Self {
+        self.region = Some(region.to_string());
+        self
+    }
+
+    /// Says what was left behind.
+    #[must_use]
+    pub fn leaving(mut self, left_behind: impl Into<String>) -> Self {
+        self.left_behind = Some(left_behind.into());
+        self
+    }
+}
+
+impl fmt::Display for StepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "could not {}", self.doing)?;
+        if let Some(region) = &self.region {
+            write!(f, " in {region}")?;
+        }
+        write!(f, ": {}; {}", self.reason, self.name.way_out())?;
+        if let Some(left_behind) = &self.left_behind {
+            write!(f, "; left behind: {left_behind}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StepError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_where_why_and_what_is_left() {
+        let error = StepError::new(ErrorName::ResourceFailed, "store image ami-1", "the task failed: disk on fire")
+            .in_region("eu-west-1")
+            .leaving("nothing");
+        let text = error.to_string();
+        for part in ["store image ami-1", "eu-west-1", "disk on fire", "start the same run again", "nothing"] {
+            assert!(text.contains(part), "{part:?} is missing from {text:?}");
+        }
+    }
+
+    #[test]
+    fn no_name_collides_with_the_names_of_aws() {
+        for name in ErrorName::ALL {
+            assert!(!name.as_str().contains('.') && !name.as_str().contains(':'));
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! Owns exporting an image as a VM file: which task is ours, and when it counts as done.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::StepError,
+    id::{BucketName, ImageId},
+    item::RunContext,
+    naming::{Identity, TAG_TOKEN, token},
+    policy::DiskFormat,
+    store::ObjectFacts,
+    tags::Tags,
+};
+
+/// What DescribeExportImageTasks says of a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportTask {
+    /// `export-ami-…`.
+    pub task_id: String,
+    /// The image; EC2 does not always say.
+    pub image_id: Option<ImageId>,
+    /// `active`, `completed`, `deleting`, `deleted`.
+    pub status: String,
+    /// What EC2 says of it: `validating`, `converting`, or why it ended.
+    pub status_message: Option<String>,
+    /// Progress in percent; EC2 does not always say.
+    pub progress_percent: Option<u8>,
+    /// Bucket that it writes to.
+    pub bucket: Option<String>,
+    /// Prefix of the key.
+    pub prefix: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+}
+
+impl ExportTask {
+    /// There is no state called failed: a task that ends without a file is deleted, with the reason in
+    /// its message. We cancel none, so whatever is deleted has failed.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.status.as_str(), "deleting" | "deleted")
+    }
+
+    /// Key of the file: the prefix, the task's id and the extension, with nothing in between.
+    pub fn key(&self, format: DiskFormat) -> String {
+        format!("{}{}.{}", self.prefix.as_deref().unwrap_or_default(), self.task_id, format.extension())
+    }
+}
+
+/// What is exported where: the subject of the wait for an export task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportSubject {
+    /// The run.
+    pub run: RunContext,
+    /// The image.
+    pub image_id: ImageId,
+    /// Sum of its volumes in GiB.
+    pub size_gib: u64,
+    /// Format of the file.
+    pub format: DiskFormat,
+    /// Prefix of its key, ending with a slash.
+    pub prefix: String,
+    /// Minutes that the wait may last, in place of the budget by size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_minutes: Option<u32>,
+    /// The task, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<String>,
+    /// Bucket of the file, once there is a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// The file, once it was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<ObjectFacts>,
+    /// Whether the task was there before this step looked.
+    #[serde(default)]
+    pub adopted: bool,
+}
+
+impl ExportSubject {
+    /// What tells this export from others of the same run.
+    pub fn identity<'a>(&'a self, parameters: &'a str) -> Identity<'a> {
+        Identity {
+            purpose: crate::naming::Purpose::Export,
+            run: &self.run.run,
+            source: self.image_id.as_str(),
+            region: &self.run.region,
+            parameters,
+        }
+    }
+
+    /// The parameters of its identity.
+    pub fn parameters(&self, bucket: &BucketName) -> String {
+        format!("{} {bucket} {}", self.format.as_str(), self.prefix)
+    }
+}
+
+/// What to do about a file that should exist once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExportStart {
+    /// A task of this run is writing it, or has.
+    Adopt(ExportTask),
+    /// Ask for it under this token.
+    Create {
+        /// Token of the attempt; also the client token of the call.
+        token: String,
+    },
+}
+
+/// Decides from the export tasks that the account has.
+///
+/// # Errors
+/// `Defect` if attempts cannot be numbered, which cannot be.
+pub fn export_start(identity: &Identity<'_>, tasks: &[ExportTask]) -> Result<ExportStart, StepError> {
+    for failed in 0..=tasks.len() {
+        let token = token(identity, failed);
+        match tasks.iter().find(|task| task.tags.get(TAG_TOKEN) == Some(&token)) {
+            None => return Ok(ExportStart::Create { token }),
+            Some(task) if task.has_failed() => {}
+            Some(task) => return Ok(ExportStart::Adopt(task.clone())),
+        }
+    }
+    Err(StepError::new(crate::ErrorName::Defect, "number the attempts", "there are more attempts than tasks"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::naming::Purpose;
+
+    fn task(status: &str, token: &str) -> ExportTask {
+        ExportTask {
+            task_id: "export-ami-1".into(),
+            image_id: None,
+            status: status.into(),
+            status_message: None,
+            progress_percent: None,
+            bucket: None,
+            prefix: Some("exports/".into()),
+            tags: [(TAG_TOKEN.to_owned(), token.to_owned())].into(),
+        }
+    }
+
+    #[test]
+    fn a_deleted_task_has_failed_and_is_followed_by_another() -> Result<(), StepError> {
+        let region = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
+        let identity =
+            Identity { purpose: Purpose::Export, run: "r", source: "ami-12345678", region: &region, parameters: "" };
+        let first = token(&identity, 0);
+        let second = token(&identity, 1);
+        assert_eq!(export_start(&identity, &[])?, ExportStart::Create { token: first.clone() });
+        assert_eq!(export_start(&identity, &[task("deleted", &first)])?, ExportStart::Create { token: second });
+        for status in ["active", "completed"] {
+            assert!(matches!(export_start(&identity, &[task(status, &first)])?, ExportStart::Adopt(_)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_key_has_nothing_between_prefix_and_task() {
+        assert_eq!(task("completed", "t").key(DiskFormat::Vmdk), "exports/export-ami-1.vmdk");
+    }
+}

@@ -1,0 +1,223 @@
+//! Owns what an error code of AWS means to us.
+//!
+//! EC2's errors are not modelled: all there is are a code and a message. The tables follow the error
+//! code page of the EC2 API reference; where AWS documents no code (a store over quota, say) the
+//! message is read as well.
+
+use std::fmt;
+
+use crate::error::{ErrorName, StepError};
+
+/// How a call to AWS failed, as facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AwsFailure {
+    /// The API action, such as `ec2:CopyImage`.
+    pub action: &'static str,
+    /// Region of the endpoint that was called.
+    pub region: String,
+    /// Error code, where AWS answered at all.
+    pub code: Option<String>,
+    /// Message, or what the connection said.
+    pub message: String,
+    /// Request id, for a support case.
+    pub request_id: Option<String>,
+    /// HTTP status, where there was an answer.
+    pub status: Option<u16>,
+}
+
+/// What a failure means for the step that met it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureClass {
+    /// The API's token bucket is empty.
+    Throttled,
+    /// It passes, and it may have taken effect.
+    Transient,
+    /// Too much is in progress already: not now, but later.
+    Quota,
+    /// The thing is not there (or not visible yet).
+    NotFound,
+    /// The name is taken.
+    NameTaken,
+    /// The token was used with other parameters.
+    TokenReused,
+    /// A permission is missing.
+    Denied,
+    /// The request is one that AWS will never accept.
+    Refused,
+}
+
+const THROTTLED: &[&str] = &[
+    "RequestLimitExceeded",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "BandwidthLimitExceeded",
+    "SlowDown",
+    "EC2ThrottledException",
+    "PriorRequestNotComplete",
+];
+const TRANSIENT: &[&str] = &[
+    "InternalError",
+    "InternalFailure",
+    "ServerInternal",
+    "ServiceUnavailable",
+    "Unavailable",
+    "RetryableError",
+    "RequestTimeout",
+    "RequestTimeoutException",
+    "OperationAborted",
+    "ConditionalRequestConflict",
+    "ConcurrentTagAccess",
+    "InvalidNextToken",
+    "InvalidPaginationToken",
+];
+const QUOTA: &[&str] = &[
+    "ResourceLimitExceeded",
+    "SnapshotLimitExceeded",
+    "PendingSnapshotLimitExceeded",
+    "ConcurrentSnapshotLimitExceeded",
+    "ConcurrentCreateImageNoRebootLimitExceeded",
+    "SnapshotCreationPerVolumeRateExceeded",
+    "ImageLimitExceeded",
+];
+const DENIED: &[&str] = &[
+    "UnauthorizedOperation",
+    "AuthFailure",
+    "AccessDenied",
+    "AccessDeniedException",
+    "OptInRequired",
+    "Blocked",
+    "PendingVerification",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "AuthorizationError",
+    "Forbidden",
+];
+const NOT_FOUND: &[&str] = &[
+    "InvalidAMIID.NotFound",
+    "InvalidAMIID.Unavailable",
+    "InvalidSnapshot.NotFound",
+    "InvalidInstanceID.NotFound",
+    "InvalidExportTaskID.NotFound",
+    "NoSuchKey",
+    "NoSuchBucket",
+    "NotFound",
+    "NoSuchTagSet",
+];
+
+impl AwsFailure {
+    /// Whether AWS answered with this code.
+    pub fn is(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    /// What it means.
+    pub fn class(&self) -> FailureClass {
+        let Some(code) = self.code.as_deref() else {
+            return match self.status {
+                Some(404) => FailureClass::NotFound,
+                Some(403) => FailureClass::Denied,
+                Some(429) => FailureClass::Throttled,
+                Some(status) if (400..500).contains(&status) => FailureClass::Refused,
+                _ => FailureClass::Transient,
+            };
+        };
+        let among = |codes: &[&str]| codes.contains(&code);
+        match code {
+            "InvalidAMIName.Duplicate" => FailureClass::NameTaken,
+            "IdempotentParameterMismatch" => FailureClass::TokenReused,
+            _ if among(THROTTLED) => FailureClass::Throttled,
+            _ if among(TRANSIENT) => FailureClass::Transient,
+            _ if among(QUOTA) || self.speaks_of_a_limit() => FailureClass::Quota,
+            _ if among(DENIED) => FailureClass::Denied,
+            _ if among(NOT_FOUND) => FailureClass::NotFound,
+            _ if self.status.is_some_and(|status| status >= 500) => FailureClass::Transient,
+            _ => FailureClass::Refused,
+        }
+    }
+
+    /// AWS does not document the code of a store or restore task that is refused because too many
+    /// gigabytes are in progress; these two are the candidates, told apart by their message.
+    fn speaks_of_a_limit(&self) -> bool {
+        let generic = self.is("InvalidRequest") || self.is("OperationNotPermitted");
+        let message = self.message.to_ascii_lowercase();
+        generic && ["limit", "quota", "in progress", "in-progress"].iter().any(|word| message.contains(word))
+    }
+
+    /// The error of a step that was `doing` something and cannot go on after this failure.
+    ///
+    /// A quota refusal gets [`ErrorName::QuotaExceeded`]: a start that may still wait answers
+    /// `DEFERRED` instead and does not come here.
+    pub fn into_step_error(self, doing: impl Into<String>) -> StepError {
+        let name = match self.class() {
+            FailureClass::Throttled => ErrorName::Throttled,
+            FailureClass::Transient => ErrorName::Transient,
+            FailureClass::Quota => ErrorName::QuotaExceeded,
+            FailureClass::NotFound | FailureClass::Refused => ErrorName::InvalidInput,
+            FailureClass::NameTaken | FailureClass::TokenReused => ErrorName::Conflict,
+            FailureClass::Denied => ErrorName::AccessDenied,
+        };
+        StepError::new(name, doing, self.to_string()).in_region(&self.region)
+    }
+}
+
+impl fmt::Display for AwsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} answered {}", self.action, self.code.as_deref().unwrap_or("nothing usable"))?;
+        if !self.message.is_empty() {
+            write!(f, " ({})", self.message)?;
+        }
+        if let Some(request_id) = &self.request_id {
+            write!(f, ", request {request_id}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for AwsFailure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(code: Option<&str>, message: &str, status: Option<u16>) -> AwsFailure {
+        AwsFailure {
+            action: "ec2:CreateStoreImageTask",
+            region: "us-east-1".into(),
+            code: code.map(str::to_owned),
+            message: message.into(),
+            request_id: None,
+            status,
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_speaks_of_a_limit_is_a_quota() {
+        let over = failure(Some("InvalidRequest"), "Maximum size of store tasks in progress reached", Some(400));
+        assert_eq!(over.class(), FailureClass::Quota);
+        let wrong = failure(Some("InvalidRequest"), "The image is paravirtual", Some(400));
+        assert_eq!(wrong.class(), FailureClass::Refused);
+    }
+
+    #[test]
+    fn no_answer_may_have_taken_effect() {
+        assert_eq!(failure(None, "connection reset", None).class(), FailureClass::Transient);
+        assert_eq!(failure(Some("SomethingNew"), "", Some(503)).class(), FailureClass::Transient);
+    }
+
+    #[test]
+    fn throttling_with_a_server_status_is_still_throttling() {
+        assert_eq!(failure(Some("RequestLimitExceeded"), "", Some(503)).class(), FailureClass::Throttled);
+    }
+
+    #[test]
+    fn a_head_without_a_body_is_classified_by_its_status() {
+        assert_eq!(failure(None, "", Some(404)).class(), FailureClass::NotFound);
+        assert_eq!(failure(None, "", Some(403)).class(), FailureClass::Denied);
+    }
+}

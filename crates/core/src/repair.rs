@@ -1,0 +1,263 @@
+//! Owns what is put back on a copy or a restored image, and what is wrong with it afterwards.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::SnapshotId,
+    image::{Difference, ImageFacts, LaunchPermissions, SnapshotFacts, differences, tag_differences},
+    policy::CarryOver,
+    tags::{MOST_TAGS, Tags, user_tags},
+};
+
+/// An image with everything that belongs to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Survey {
+    /// The image.
+    pub image: ImageFacts,
+    /// Who may launch it, as far as the caller may know.
+    pub launch_permissions: LaunchPermissions,
+    /// UEFI variables, base64.
+    #[serde(default)]
+    pub uefi_data: Option<String>,
+    /// Its snapshots.
+    pub snapshots: Vec<SnapshotFacts>,
+}
+
+/// Changes that make an image equal its source. All can be repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Repairs {
+    /// Launch permissions to add.
+    pub launch_permissions: LaunchPermissions,
+    /// When to deprecate it.
+    pub deprecate_at: Option<Timestamp>,
+    /// Whether to protect it from deregistration.
+    pub protect: bool,
+    /// Tags to write on the image.
+    pub image_tags: Tags,
+    /// Tags to write on its snapshots.
+    pub snapshot_tags: Vec<(SnapshotId, Tags)>,
+    /// What cannot be put back, for people.
+    pub notes: Vec<String>,
+}
+
+/// What to change on `made` so that it equals `source` in what the policy carries over.
+pub fn repairs(source: &Survey, made: &Survey, carry_over: &BTreeSet<CarryOver>, now: Timestamp) -> Repairs {
+    let mut repairs = Repairs::default();
+    if carry_over.contains(&CarryOver::LaunchPermissions) {
+        repairs.launch_permissions = wanted_permissions(source, made).without(&made.launch_permissions);
+    }
+    if carry_over.contains(&CarryOver::Deprecation) && !same_minute(source, made) {
+        match deprecation(&source.image) {
+            Some(at) if at > now => repairs.deprecate_at = Some(at),
+            Some(at) => repairs.notes.push(format!("deprecation at {at} is past and cannot be set")),
+            None => {}
+        }
+    }
+    repairs.protect = carry_over.contains(&CarryOver::DeregistrationProtection)
+        && source.image.is_protected()
+        && !made.image.is_protected();
+    let (tags, dropped) = missing_tags(&source.image.tags, &made.image.tags);
+    repairs.image_tags = tags;
+    repairs.notes.extend(dropped.iter().map(|key| format!("no room for tag {key}: {MOST_TAGS} is the most")));
+    for (original, copy) in snapshot_pairs(source, made) {
+        let (tags, _) = missing_tags(&original.tags, &copy.tags);
+        if !tags.is_empty() {
+            repairs.snapshot_tags.push((copy.snapshot_id.clone(), tags));
+        }
+    }
+    repairs
+}
+
+/// Everything that is still different once the repairs are made.
+pub fn remaining_differences(
+    source: &Survey,
+    made: &Survey,
+    carry_over: &BTreeSet<CarryOver>,
+    now: Timestamp,
+) -> Vec<Difference> {
+    let dropped: BTreeSet<String> =
+        missing_tags(&source.image.tags, &made.image.tags).1.into_iter().map(|key| format!("Tags.{key}")).collect();
+    let mut found = differences(&source.image, &made.image);
+    found.retain(|difference| !dropped.contains(&difference.what));
+    if carry_over.contains(&CarryOver::LaunchPermissions) {
+        let missing = wanted_permissions(source, made).without(&made.launch_permissions);
+        if !missing.is_empty() {
+            found.push(named("LaunchPermissions", format!("{missing:?}"), "-"));
+        }
+    }
+    let future = deprecation(&source.image).is_some_and(|at| at > now);
+    if carry_over.contains(&CarryOver::Deprecation) && future && !same_minute(source, made) {
+        let text = |image: &ImageFacts| image.deprecation_time.clone().unwrap_or_else(|| "-".into());
+        found.push(named("DeprecationTime", text(&source.image), text(&made.image)));
+    }
+    let protection = |survey: &Survey| if survey.image.is_protected() { "enabled" } else { "disabled" };
+    if carry_over.contains(&CarryOver::DeregistrationProtection)
+        && source.image.is_protected()
+        && !made.image.is_protected()
+    {
+        found.push(named("DeregistrationProtection", protection(source), protection(made)));
+    }
+    for (original, copy) in snapshot_pairs(source, made) {
+        found.extend(tag_differences(&format!("{}.Tags", copy.snapshot_id), &original.tags, &copy.tags));
+    }
+    found
+}
+
+fn named(what: &str, expected: impl Into<String>, found: impl Into<String>) -> Difference {
+    Difference { what: what.to_owned(), expected: expected.into(), found: found.into() }
+}
+
+/// The owner of the copy may launch it anyway.
+fn wanted_permissions(source: &Survey, made: &Survey) -> LaunchPermissions {
+    let mut wanted = source.launch_permissions.clone();
+    wanted.accounts.remove(&made.image.owner_id);
+    wanted
+}
+
+fn deprecation(image: &ImageFacts) -> Option<Timestamp> {
+    image.deprecation_time.as_deref().and_then(|text| text.parse().ok())
+}
+
+/// EC2 rounds deprecation to the minute.
+fn same_minute(source: &Survey, made: &Survey) -> bool {
+    let minute = |survey: &Survey| deprecation(&survey.image).map(|at| at.as_second().div_euclid(60));
+    minute(source) == minute(made)
+}
+
+/// Tags of people that `made` lacks, as many as fit, and the keys of those that do not.
+fn missing_tags(source: &Tags, made: &Tags) -> (Tags, Vec<String>) {
+    let mut room = MOST_TAGS.saturating_sub(made.keys().filter(|key| !key.starts_with("aws:")).count());
+    let (mut missing, mut dropped) = (Tags::new(), Vec::new());
+    for (key, value) in user_tags(source) {
+        match made.get(&key) {
+            Some(found) if *found == value => {}
+            Some(_) => {
+                missing.insert(key, value);
+            }
+            None if room > 0 => {
+                room -= 1;
+                missing.insert(key, value);
+            }
+            None => dropped.push(key),
+        }
+    }
+    (missing, dropped)
+}
+
+/// Snapshots of the same device in both images.
+fn snapshot_pairs<'a>(source: &'a Survey, made: &'a Survey) -> Vec<(&'a SnapshotFacts, &'a SnapshotFacts)> {
+    let by_device = |survey: &'a Survey, device: &str| -> Option<&'a SnapshotFacts> {
+        let mapping = survey.image.mappings.iter().find(|mapping| mapping.device_name == device)?;
+        let id = mapping.ebs.as_ref()?.snapshot_id.as_ref()?;
+        survey.snapshots.iter().find(|snapshot| &snapshot.snapshot_id == id)
+    };
+    source
+        .image
+        .mappings
+        .iter()
+        .filter_map(|mapping| Some((by_device(source, &mapping.device_name)?, by_device(made, &mapping.device_name)?)))
+        .collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::image::tests::image;
+
+    pub(crate) fn survey(image_id: &str, snapshot_id: &str) -> Survey {
+        let mut image = image(image_id);
+        let snapshot_id: SnapshotId = snapshot_id.parse().unwrap_or_else(|_| unreachable!());
+        if let Some(ebs) = image.mappings[0].ebs.as_mut() {
+            ebs.snapshot_id = Some(snapshot_id.clone());
+        }
+        let snapshot = SnapshotFacts {
+            snapshot_id,
+            state: "completed".into(),
+            progress_percent: Some(100),
+            volume_size_gib: 8,
+            full_size_bytes: None,
+            encrypted: false,
+            kms_key_id: None,
+            owner_id: "111122223333".into(),
+            tags: Tags::new(),
+        };
+        Survey { image, launch_permissions: LaunchPermissions::default(), uefi_data: None, snapshots: vec![snapshot] }
+    }
+
+    fn all() -> BTreeSet<CarryOver> {
+        [CarryOver::LaunchPermissions, CarryOver::Deprecation, CarryOver::DeregistrationProtection].into()
+    }
+
+    fn repaired(made: &Survey, repairs: &Repairs) -> Survey {
+        let mut made = made.clone();
+        made.launch_permissions.accounts.extend(repairs.launch_permissions.accounts.iter().cloned());
+        if let Some(at) = repairs.deprecate_at {
+            made.image.deprecation_time = Some(at.to_string());
+        }
+        if repairs.protect {
+            made.image.deregistration_protection = Some("enabled-without-cooldown".into());
+        }
+        made.image.tags.extend(repairs.image_tags.clone());
+        for (id, tags) in &repairs.snapshot_tags {
+            if let Some(snapshot) = made.snapshots.iter_mut().find(|snapshot| &snapshot.snapshot_id == id) {
+                snapshot.tags.extend(tags.clone());
+            }
+        }
+        made
+    }
+
+    proptest! {
+        /// Whatever a copy lost, the repairs leave no difference, and repairing again changes nothing.
+        #[test]
+        fn repairs_leave_no_difference(
+            accounts in proptest::collection::btree_set("[0-9]{12}", 0..4),
+            tags in proptest::collection::btree_map("[a-d]", "[x-z]", 0..4),
+            kept in proptest::collection::btree_map("[a-d]", "[x-z]", 0..4),
+            protected: bool, deprecated: bool,
+        ) {
+            let now = Timestamp::UNIX_EPOCH;
+            let mut source = survey("ami-12345678", "snap-12345678");
+            source.launch_permissions.accounts = accounts;
+            source.image.tags = tags.clone();
+            source.snapshots[0].tags = tags;
+            source.image.deregistration_protection = protected.then(|| "enabled-with-cooldown".into());
+            source.image.deprecation_time = deprecated.then(|| "2030-01-01T00:00:00.000Z".into());
+            let mut made = survey("ami-87654321", "snap-87654321");
+            made.image.tags = kept;
+
+            let made = repaired(&made, &repairs(&source, &made, &all(), now));
+            prop_assert_eq!(remaining_differences(&source, &made, &all(), now), vec![]);
+            prop_assert_eq!(repairs(&source, &made, &all(), now), Repairs::default());
+        }
+    }
+
+    #[test]
+    fn what_the_policy_does_not_want_is_not_put_back() {
+        let mut source = survey("ami-12345678", "snap-12345678");
+        source.launch_permissions.accounts.insert("999999999999".into());
+        source.image.deregistration_protection = Some("enabled-without-cooldown".into());
+        source.image.deprecation_time = Some("2030-01-01T00:00:00.000Z".into());
+        let made = survey("ami-87654321", "snap-87654321");
+        let none = BTreeSet::new();
+        assert_eq!(repairs(&source, &made, &none, Timestamp::UNIX_EPOCH), Repairs::default());
+        assert!(remaining_differences(&source, &made, &none, Timestamp::UNIX_EPOCH).is_empty());
+        assert_eq!(remaining_differences(&source, &made, &all(), Timestamp::UNIX_EPOCH).len(), 3);
+    }
+
+    #[test]
+    fn tags_for_which_there_is_no_room_are_noted_and_not_a_difference() {
+        let mut source = survey("ami-12345678", "snap-12345678");
+        source.image.tags.insert("zz".into(), "1".into());
+        let mut made = survey("ami-87654321", "snap-87654321");
+        made.image.tags = (0..MOST_TAGS).map(|n| (format!("t{n:02}"), String::new())).collect();
+        let repairs = repairs(&source, &made, &all(), Timestamp::UNIX_EPOCH);
+        assert!(repairs.image_tags.is_empty() && repairs.notes.len() == 1);
+        assert!(remaining_differences(&source, &made, &all(), Timestamp::UNIX_EPOCH).is_empty());
+    }
+}

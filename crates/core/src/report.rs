@@ -1,0 +1,503 @@
+//! Owns what a run says in the end: one line per image and leg, and a verdict.
+//!
+//! What was planned is reconciled with what came back, so that no image vanishes from the report.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    copy::CopySubject,
+    export::ExportSubject,
+    id::{BucketName, ImageId, Region},
+    item::Item,
+    store::StoreSubject,
+    turn::Turn,
+};
+
+/// A cause is at most 32,768 characters long; the list of failures is cut before that.
+const LONGEST_CAUSE: usize = 30_000;
+
+/// A way of backing up, and the making of the image that precedes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Leg {
+    /// The image itself: made of an instance, looked at, recorded.
+    Image,
+    /// An object in S3.
+    Store,
+    /// A copy in another Region.
+    Copy,
+    /// A VM file.
+    Export,
+}
+
+/// How a leg ended, as the machine tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum LegResult {
+    /// Done.
+    Ok,
+    /// Not done.
+    Failed,
+    /// Not asked for.
+    Skipped,
+}
+
+/// An error as Step Functions catches it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CaughtError {
+    /// Its name.
+    pub error: String,
+    /// Its cause: for a function of ours, JSON with `errorMessage`.
+    #[serde(default)]
+    pub cause: Option<String>,
+}
+
+/// What a branch of the machine returns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LegOutcome {
+    /// Which leg.
+    pub leg: Leg,
+    /// How it ended.
+    pub result: LegResult,
+    /// Its last envelope.
+    #[serde(default)]
+    pub turn: Value,
+    /// Why it failed.
+    #[serde(default)]
+    pub error: Option<CaughtError>,
+}
+
+/// What the report says to be so, for anybody to check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Claim {
+    /// Id of the image, or key of the object or file.
+    pub id: String,
+    /// Where it is.
+    pub region: Region,
+    /// Bucket, for an object and a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// `available` for an image, `present` for an object or file, `unfinished` for what a failed leg
+    /// left behind.
+    pub state: String,
+    /// Size in bytes of the object or file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size_bytes: Option<u64>,
+}
+
+/// A failure as it is reported.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportedError {
+    /// Its name.
+    pub name: String,
+    /// What was being done, why it failed, who can mend it.
+    pub message: String,
+}
+
+/// One line of the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReportLine {
+    /// The instance or image that was to be backed up.
+    pub source: String,
+    /// The image, once there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<ImageId>,
+    /// Which leg.
+    pub leg: Leg,
+    /// Where it goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
+    /// `OK` or `FAILED`.
+    pub result: LegResult,
+    /// What is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<Claim>,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<ReportedError>,
+    /// Whether it was there before this start of the run.
+    #[serde(default)]
+    pub adopted: bool,
+    /// What people should know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What one child execution leaves for the report.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outcome {
+    /// Number of the item.
+    pub item: u32,
+    /// Its lines.
+    pub lines: Vec<ReportLine>,
+}
+
+/// The verdict on a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// Everything was done.
+    Ok,
+    /// Something was done and something was not.
+    Partial,
+    /// Nothing was done.
+    Failed,
+    /// Nothing was selected.
+    Warning,
+}
+
+impl Verdict {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::Partial => "PARTIAL",
+            Self::Failed => "FAILED",
+            Self::Warning => "WARNING",
+        }
+    }
+}
+
+impl CaughtError {
+    /// As it is reported: the message of a function of ours instead of the JSON around it.
+    pub fn reported(&self) -> ReportedError {
+        let cause = self.cause.clone().unwrap_or_default();
+        let message = serde_json::from_str::<Value>(&cause)
+            .ok()
+            .and_then(|value| value.get("errorMessage").and_then(Value::as_str).map(str::to_owned))
+            .unwrap_or(cause);
+        ReportedError { name: self.error.clone(), message }
+    }
+}
+
+/// The outcomes in what the branches returned, however deep the lists are nested. What is none is
+/// skipped here and missed by [`lines`].
+pub fn leg_outcomes(value: &Value) -> Vec<LegOutcome> {
+    match value {
+        Value::Array(values) => values.iter().flat_map(leg_outcomes).collect(),
+        Value::Object(_) => serde_json::from_value(value.clone()).into_iter().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The lines of one image: one for the image, one for each leg that the policy asks for, whether or
+/// not an outcome came back for it.
+pub fn lines(item: &Item, failure: Option<&CaughtError>, outcomes: &[LegOutcome]) -> Vec<ReportLine> {
+    if let Some(failure) = failure {
+        return vec![failed_image(item, failure.reported())];
+    }
+    let mut lines = Vec::new();
+    if let (Some(_), Some(awaited)) = (&item.source.instance_id, &item.awaited) {
+        let mut line = blank(item, Leg::Image, Some(awaited.region.clone()));
+        line.claim = Some(Claim {
+            id: awaited.image_id.to_string(),
+            region: awaited.region.clone(),
+            bucket: None,
+            state: "available".into(),
+            size_bytes: None,
+        });
+        lines.push(line);
+    }
+    for (leg, region) in planned_legs(item) {
+        let outcome = outcomes.iter().find(|outcome| {
+            outcome.leg == leg && outcome.result != LegResult::Skipped && outcome_region(outcome) == region
+        });
+        lines.push(match outcome {
+            Some(outcome) => leg_line(item, outcome, region),
+            None => ReportLine {
+                result: LegResult::Failed,
+                error: Some(unreported("the execution ended without saying what became of this leg")),
+                ..blank(item, leg, region)
+            },
+        });
+    }
+    lines
+}
+
+/// The legs that a policy asks for, each with the Region that tells it from others of its kind.
+fn planned_legs(item: &Item) -> Vec<(Leg, Option<Region>)> {
+    let home = || Some(item.run.region.clone());
+    let mut legs = Vec::new();
+    legs.extend(item.policy.store.as_ref().map(|_| (Leg::Store, home())));
+    legs.extend(item.policy.copies.iter().map(|copy| (Leg::Copy, Some(copy.region.clone()))));
+    legs.extend(item.policy.export.as_ref().map(|_| (Leg::Export, home())));
+    legs
+}
+
+fn outcome_region(outcome: &LegOutcome) -> Option<Region> {
+    let subject = outcome.turn.get("subject")?;
+    let region = match outcome.leg {
+        Leg::Copy => subject.get("region"),
+        _ => subject.get("run")?.get("region"),
+    };
+    serde_json::from_value(region?.clone()).ok()
+}
+
+fn blank(item: &Item, leg: Leg, region: Option<Region>) -> ReportLine {
+    ReportLine {
+        source: item.source.as_str().to_owned(),
+        image_id: item.image_id().cloned(),
+        leg,
+        region,
+        result: LegResult::Ok,
+        claim: None,
+        error: None,
+        adopted: false,
+        notes: Vec::new(),
+    }
+}
+
+fn failed_image(item: &Item, error: ReportedError) -> ReportLine {
+    let region = Some(item.run.region.clone());
+    let claim = item.awaited.as_ref().map(|awaited| Claim {
+        id: awaited.image_id.to_string(),
+        region: awaited.region.clone(),
+        bucket: None,
+        state: "unfinished".into(),
+        size_bytes: None,
+    });
+    ReportLine { result: LegResult::Failed, error: Some(error), claim, ..blank(item, Leg::Image, region) }
+}
+
+fn unreported(message: &str) -> ReportedError {
+    ReportedError { name: "Unreported".into(), message: format!("{message}; start the same run again to go on") }
+}
+
+fn leg_line(item: &Item, outcome: &LegOutcome, region: Option<Region>) -> ReportLine {
+    let mut line = blank(item, outcome.leg, region);
+    line.result = outcome.result;
+    line.error = outcome.error.as_ref().map(CaughtError::reported);
+    let finished = outcome.result == LegResult::Ok;
+    let (claim, adopted, notes) = leg_claim(outcome, finished);
+    (line.claim, line.adopted, line.notes) = (claim, adopted, notes);
+    if finished && line.claim.is_none() {
+        line.result = LegResult::Failed;
+        line.error = Some(unreported("the leg says that it is done and not what it made"));
+    }
+    line
+}
+
+fn leg_claim(outcome: &LegOutcome, finished: bool) -> (Option<Claim>, bool, Vec<String>) {
+    let state = |done: &str| if finished { done.to_owned() } else { "unfinished".to_owned() };
+    match outcome.leg {
+        Leg::Copy => subject::<CopySubject>(&outcome.turn).map_or_else(nothing, |copy| {
+            let claim = copy.awaited.map(|awaited| Claim {
+                id: awaited.image_id.to_string(),
+                region: awaited.region,
+                bucket: None,
+                state: state("available"),
+                size_bytes: None,
+            });
+            (claim, copy.adopted, copy.notes)
+        }),
+        Leg::Store => subject::<StoreSubject>(&outcome.turn).map_or_else(nothing, |store| {
+            let size_bytes = store.object.as_ref().map(|object| object.size_bytes);
+            let claim = store.key.filter(|_| size_bytes.is_some() || !finished).map(|id| Claim {
+                id,
+                region: store.run.region,
+                bucket: Some(store.bucket),
+                state: state("present"),
+                size_bytes,
+            });
+            (claim, store.adopted, Vec::new())
+        }),
+        Leg::Export => subject::<ExportSubject>(&outcome.turn).map_or_else(nothing, |export| {
+            let file = export.object.map(|object| (object.key, Some(object.bucket), Some(object.size_bytes)));
+            let task = export.task_id.map(|task| (task, export.bucket, None)).filter(|_| !finished);
+            let claim = file.or(task).map(|(id, bucket, size_bytes)| Claim {
+                id,
+                region: export.run.region,
+                bucket,
+                state: state("present"),
+                size_bytes,
+            });
+            (claim, export.adopted, Vec::new())
+        }),
+        Leg::Image => nothing(),
+    }
+}
+
+fn nothing() -> (Option<Claim>, bool, Vec<String>) {
+    (None, false, Vec::new())
+}
+
+fn subject<S: serde::de::DeserializeOwned>(turn: &Value) -> Option<S> {
+    serde_json::from_value::<Turn<S>>(turn.clone()).ok().map(|turn| turn.subject)
+}
+
+/// All lines of a run: those of the outcomes, and one for each item that left none.
+pub fn reconcile(items: &[Item], outcomes: Vec<Outcome>) -> Vec<ReportLine> {
+    let mut by_item: BTreeMap<u32, Vec<ReportLine>> =
+        outcomes.into_iter().map(|outcome| (outcome.item, outcome.lines)).collect();
+    items
+        .iter()
+        .flat_map(|item| {
+            by_item.remove(&item.item).unwrap_or_else(|| {
+                vec![failed_image(item, unreported("the execution of this image ended without an outcome"))]
+            })
+        })
+        .collect()
+}
+
+/// The verdict on the lines of a run.
+pub fn verdict(lines: &[ReportLine]) -> Verdict {
+    let good = lines.iter().filter(|line| line.result == LegResult::Ok).count();
+    match (lines.len(), good) {
+        (0, _) => Verdict::Warning,
+        (all, good) if all == good => Verdict::Ok,
+        (_, 0) => Verdict::Failed,
+        _ => Verdict::Partial,
+    }
+}
+
+/// One sentence for people.
+pub fn summary(run: &str, lines: &[ReportLine]) -> String {
+    let good = lines.iter().filter(|line| line.result == LegResult::Ok).count();
+    match lines.len() {
+        0 => format!("run {run}: nothing was selected, so nothing was backed up"),
+        all => format!("run {run}: {good} of {all} done, {} failed", all - good),
+    }
+}
+
+/// The cause of a failed execution, as JSON text of at most 32 KiB: which leg, why, where the report
+/// is, and the run to start again with.
+pub fn cause(run: &str, verdict: Verdict, report: &str, lines: &[ReportLine]) -> String {
+    let failed: Vec<&ReportLine> = lines.iter().filter(|line| line.result == LegResult::Failed).collect();
+    let render = |shown: &[&ReportLine]| {
+        serde_json::json!({
+            "verdict": verdict,
+            "run": run,
+            "report": report,
+            "goOn": format!("start the same run again (`\"run\": \"{run}\"`) to do what is missing"),
+            "failed": shown,
+            "notShown": failed.len() - shown.len(),
+        })
+        .to_string()
+    };
+    let mut shown = failed.as_slice();
+    loop {
+        let text = render(shown);
+        match shown.split_last() {
+            Some((_, fewer)) if text.len() > LONGEST_CAUSE => shown = &fewer[..fewer.len().min(shown.len() / 2)],
+            _ => return text,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        ErrorName,
+        item::{Source, test_run},
+        policy::{BackupPolicy, CopyPolicy, StorePolicy},
+    };
+
+    fn region(name: &str) -> Region {
+        name.parse().unwrap_or_else(|_| unreachable!())
+    }
+
+    fn item(number: u32) -> Item {
+        Item {
+            item: number,
+            run: test_run(),
+            policy: BackupPolicy {
+                name: "p".into(),
+                store: Some(StorePolicy {
+                    bucket: "backups".parse().unwrap_or_else(|_| unreachable!()),
+                    prefix: String::new(),
+                }),
+                copies: vec![CopyPolicy { region: region("eu-west-1"), kms_key_id: None }],
+                export: None,
+                reboot: false,
+                image_name: "backup".into(),
+                keep_days: None,
+                carry_over: [].into(),
+                deadline_minutes: None,
+            },
+            source: Source { instance_id: None, image_id: "ami-12345678".parse().ok() },
+            awaited: None,
+        }
+    }
+
+    fn stored() -> Value {
+        json!({"leg": "store", "result": "OK", "turn": {"status": "DONE", "subject": {
+            "run": test_run(), "imageId": "ami-12345678", "sizeGib": 8, "bucket": "backups", "key": "ami-12345678.bin",
+            "object": {"bucket": "backups", "key": "ami-12345678.bin", "sizeBytes": 7},
+        }}})
+    }
+
+    fn copy_failed() -> Value {
+        json!({"leg": "copy", "result": "FAILED", "error": {"Error": "ResourceFailed",
+            "Cause": "{\"errorType\":\"ResourceFailed\",\"errorMessage\":\"could not copy\"}"},
+            "turn": {"subject": {"run": test_run(), "imageId": "ami-12345678", "sizeGib": 8, "region": "eu-west-1",
+                "awaited": {"imageId": "ami-87654321", "region": "eu-west-1"}}}})
+    }
+
+    #[test]
+    fn each_planned_leg_has_a_line_with_what_is_so() {
+        let outcomes = leg_outcomes(&json!([stored(), [copy_failed()], {"leg": "export", "result": "SKIPPED"}]));
+        let lines = lines(&item(0), None, &outcomes);
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[0].claim.as_ref().map(|c| (c.state.as_str(), c.size_bytes)), Some(("present", Some(7))));
+        assert_eq!(lines[1].error.as_ref().map(|e| e.message.as_str()), Some("could not copy"));
+        assert_eq!(lines[1].claim.as_ref().map(|c| c.state.as_str()), Some("unfinished"));
+        assert_eq!(verdict(&lines), Verdict::Partial);
+    }
+
+    #[test]
+    fn a_leg_of_which_nothing_came_back_has_failed() {
+        let lines = lines(&item(0), None, &leg_outcomes(&json!([stored()])));
+        assert_eq!(lines[1].result, LegResult::Failed);
+        assert_eq!(lines[1].region, Some(region("eu-west-1")));
+    }
+
+    #[test]
+    fn a_leg_that_is_done_must_say_what_it_made() {
+        let mut empty = stored();
+        empty["turn"]["subject"]["object"] = Value::Null;
+        let lines = lines(&item(0), None, &leg_outcomes(&json!([empty])));
+        assert_eq!(lines[0].result, LegResult::Failed);
+    }
+
+    #[test]
+    fn an_image_without_an_outcome_is_in_the_report() {
+        let outcome =
+            Outcome { item: 0, lines: lines(&item(0), None, &leg_outcomes(&json!([stored(), copy_failed()]))) };
+        let all = reconcile(&[item(0), item(1)], vec![outcome]);
+        assert_eq!(all.len(), 3);
+        assert_eq!(all[2].error.as_ref().map(|e| e.name.as_str()), Some("Unreported"));
+    }
+
+    #[test]
+    fn nothing_selected_is_a_warning_and_nothing_done_a_failure() {
+        assert_eq!(verdict(&[]), Verdict::Warning);
+        let error = CaughtError { error: ErrorName::InvalidInput.to_string(), cause: Some("plain".into()) };
+        let lines = lines(&item(0), Some(&error), &[]);
+        assert_eq!(verdict(&lines), Verdict::Failed);
+        assert_eq!(lines[0].error.as_ref().map(|e| e.message.as_str()), Some("plain"));
+    }
+
+    #[test]
+    fn a_cause_fits_however_many_legs_failed() {
+        let error = CaughtError { error: "ResourceFailed".into(), cause: Some("x".repeat(500)) };
+        let lines: Vec<ReportLine> = (0..4_000).flat_map(|n| lines(&item(n), Some(&error), &[])).collect();
+        let text = cause("r", Verdict::Failed, "s3://b/k", &lines);
+        assert!(text.len() <= 32_768, "{}", text.len());
+        let value: Value = serde_json::from_str(&text).unwrap_or_default();
+        let shown = value["failed"].as_array().map_or(0, Vec::len);
+        assert!(shown > 0);
+        assert_eq!(value["notShown"].as_u64(), u64::try_from(4_000 - shown).ok());
+    }
+}

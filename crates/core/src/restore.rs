@@ -1,0 +1,266 @@
+//! Owns bringing an image back: what may be asked for, and what identifies the restored image.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    error::StepError,
+    id::{BucketName, ImageId, Region},
+    input,
+    item::{Awaited, RunContext},
+    naming::{Identity, LONGEST_IMAGE_NAME, Purpose, SHORTEST_IMAGE_NAME},
+    policy::valid_label,
+};
+
+/// From what an image is made again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Method {
+    /// From its object in S3.
+    Object,
+    /// From its snapshots, which outlive it.
+    Snapshots,
+}
+
+/// What may be asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct RestoreInput {
+    /// The image that is to come back, as it was called; looked up in the record.
+    pub image_id: Option<ImageId>,
+    /// Bucket of a stored object.
+    pub bucket: Option<BucketName>,
+    /// Key of a stored object.
+    pub key: Option<String>,
+    /// Region to restore into; its bucket must hold the object. The home Region if not given.
+    pub region: Option<Region>,
+    /// Name of the restored image.
+    pub name: Option<String>,
+    /// Identity of the run.
+    pub run: Option<String>,
+    /// Make it of its snapshots instead of the object.
+    pub from_snapshots: bool,
+    /// Minutes that the wait may last, in place of the budget by size.
+    pub deadline_minutes: Option<u32>,
+}
+
+/// What is to come back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// An image by its id.
+    Image(ImageId),
+    /// An object by its place.
+    Object(BucketName, String),
+}
+
+/// What a restore was asked to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreRequest {
+    /// What is to come back.
+    pub wanted: Wanted,
+    /// Where.
+    pub region: Region,
+    /// Under which name, if not one made from the original's.
+    pub name: Option<String>,
+    /// Identity of the run.
+    pub run: String,
+    /// From what.
+    pub method: Method,
+    /// Minutes that the wait may last.
+    pub deadline_minutes: Option<u32>,
+}
+
+/// Reads what a restore was asked to do.
+///
+/// # Errors
+/// `InvalidInput` with the path of the field.
+pub fn restore_request(value: Value, execution_name: Option<&str>, home: &Region) -> Result<RestoreRequest, StepError> {
+    let asked: RestoreInput = input::parse(value)?;
+    let wanted = match (asked.image_id, asked.bucket, asked.key) {
+        (Some(image_id), None, None) => Wanted::Image(image_id),
+        (None, Some(bucket), Some(key)) if !key.is_empty() => Wanted::Object(bucket, key),
+        (Some(_), _, _) => return Err(StepError::input("imageId", "give either `imageId` or `bucket` and `key`")),
+        (None, Some(_), _) => return Err(StepError::input("key", "give the key of the object in `bucket`")),
+        (None, None, Some(_)) => return Err(StepError::input("bucket", "give the bucket of `key`")),
+        (None, None, None) => return Err(StepError::input("", "give `imageId`, or `bucket` and `key`")),
+    };
+    let region = asked.region.unwrap_or_else(|| home.clone());
+    if asked.from_snapshots {
+        if matches!(wanted, Wanted::Object(..)) {
+            return Err(StepError::input("fromSnapshots", "needs `imageId`: an object has no snapshots"));
+        }
+        if region != *home {
+            return Err(StepError::input("region", format!("the snapshots are in {home}: restore there, then copy")));
+        }
+    }
+    if asked.deadline_minutes == Some(0) {
+        return Err(StepError::input("deadlineMinutes", "must be at least 1"));
+    }
+    let name = asked.name.map(valid_name).transpose()?;
+    let run = match (asked.run, execution_name) {
+        (Some(run), _) => valid_label("run", &run, 128)?,
+        (None, Some(name)) => valid_label("executionName", name, 128)?,
+        (None, None) => return Err(StepError::input("run", "give the run a name")),
+    };
+    let method = if asked.from_snapshots { Method::Snapshots } else { Method::Object };
+    Ok(RestoreRequest { wanted, region, name, run, method, deadline_minutes: asked.deadline_minutes })
+}
+
+fn valid_name(name: String) -> Result<String, StepError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c);
+    if !(SHORTEST_IMAGE_NAME..=LONGEST_IMAGE_NAME).contains(&name.len()) {
+        return Err(StepError::input(
+            "name",
+            format!("is {} characters long and must be {SHORTEST_IMAGE_NAME} to {LONGEST_IMAGE_NAME}", name.len()),
+        ));
+    }
+    if !name.chars().all(allowed) {
+        return Err(StepError::input(
+            "name",
+            format!("`{name}` must be letters, digits or any of ( ) [ ] space . / - ' @ _"),
+        ));
+    }
+    Ok(name)
+}
+
+/// What is restored from where: the subject of the wait for a restored image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RestoreSubject {
+    /// The run; its Region is the home Region, where the record is.
+    pub run: RunContext,
+    /// From what.
+    pub method: Method,
+    /// Where the image comes back.
+    pub region: Region,
+    /// The image as it was called, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_id: Option<ImageId>,
+    /// Bucket of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bucket: Option<BucketName>,
+    /// Key of the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where the record was found, as bucket and key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordPlace>,
+    /// Name that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Sum of the volumes in GiB; 0 if there is no record to say so.
+    #[serde(default)]
+    pub size_gib: u64,
+    /// Minutes that the wait may last, in place of the budget by size.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_minutes: Option<u32>,
+    /// The restored image, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub awaited: Option<Awaited>,
+    /// Whether it was there before this step looked.
+    #[serde(default)]
+    pub adopted: bool,
+}
+
+/// Where a record is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordPlace {
+    /// Region of the bucket.
+    pub region: Region,
+    /// Bucket.
+    pub bucket: BucketName,
+    /// Key.
+    pub key: String,
+}
+
+impl RestoreSubject {
+    /// What the restored image is made from: its original id, or the place of the object.
+    pub fn source(&self) -> String {
+        match &self.original_id {
+            Some(id) => id.to_string(),
+            None => self.parameters(),
+        }
+    }
+
+    /// The parameters of its identity.
+    pub fn parameters(&self) -> String {
+        match (&self.bucket, &self.key) {
+            (Some(bucket), Some(key)) => format!("{bucket}/{key}"),
+            _ => "snapshots".into(),
+        }
+    }
+
+    /// What tells this restored image from others.
+    pub fn identity<'a>(&'a self, source: &'a str, parameters: &'a str) -> Identity<'a> {
+        let purpose = match self.method {
+            Method::Object => Purpose::Restore,
+            Method::Snapshots => Purpose::Register,
+        };
+        Identity { purpose, run: &self.run.run, source, region: &self.region, parameters }
+    }
+}
+
+/// The context of a restore, which has neither policy nor expiry.
+pub fn restore_run(run: String, now: Timestamp, home: Region) -> RunContext {
+    let attempt = crate::naming::attempt_prefix(&run, now);
+    RunContext { run, started_at: now, policy: "restore".into(), expires: None, region: home, attempt }
+}
+
+/// The id of the image whose object is called `key`, by the name that EC2 gives objects.
+pub fn image_of_key(key: &str) -> Option<ImageId> {
+    key.rsplit('/').next()?.strip_suffix(".bin")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::error::ErrorName;
+
+    fn request(value: Value) -> Result<RestoreRequest, StepError> {
+        restore_request(value, Some("e"), &"us-east-1".parse().unwrap_or_else(|_| unreachable!()))
+    }
+
+    #[track_caller]
+    fn refused(value: Value, path: &str) {
+        let error = request(value.clone()).err();
+        assert_eq!(error.as_ref().map(|e| e.name), Some(ErrorName::InvalidInput), "{value}");
+        let text = error.map(|e| e.to_string()).unwrap_or_default();
+        assert!(text.contains(path), "{path} is missing from {text}");
+    }
+
+    #[test]
+    fn bad_input_is_refused_with_its_path() {
+        let image = "ami-12345678";
+        refused(json!({}), "imageId");
+        refused(json!({"imageId": "ami-1"}), "imageId");
+        refused(json!({"imageId": image, "key": "k"}), "imageId");
+        refused(json!({"bucket": "backups"}), "key");
+        refused(json!({"key": "k"}), "bucket");
+        refused(json!({"imageId": image, "name": "x".repeat(129)}), "name");
+        refused(json!({"imageId": image, "name": "a*b"}), "name");
+        refused(json!({"imageId": image, "fromsnapshots": true}), "fromsnapshots");
+        refused(json!({"bucket": "backups", "key": "k", "fromSnapshots": true}), "fromSnapshots");
+        refused(json!({"imageId": image, "fromSnapshots": true, "region": "eu-west-1"}), "region");
+        refused(json!({"imageId": image, "region": "there"}), "region");
+        refused(json!({"imageId": image, "deadlineMinutes": 0}), "deadlineMinutes");
+    }
+
+    #[test]
+    fn one_line_is_enough_by_hand() -> Result<(), StepError> {
+        let asked = request(json!({"imageId": "ami-12345678"}))?;
+        assert_eq!((asked.run.as_str(), asked.method), ("e", Method::Object));
+        let asked = request(json!({"bucket": "backups", "key": "a/ami-12345678.bin", "run": "r"}))?;
+        assert_eq!(asked.run, "r");
+        Ok(())
+    }
+
+    #[test]
+    fn the_original_is_read_off_the_key() {
+        assert!(image_of_key("a/b/ami-12345678.bin").is_some());
+        assert!(image_of_key("a/b/other.bin").is_none());
+    }
+}

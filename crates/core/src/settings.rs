@@ -1,0 +1,133 @@
+//! Owns what a deployment decides: buckets, keys, the topic, limits. Read once, at start.
+//!
+//! Everything about one run is in its input; only infrastructure comes from the environment.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    error::{ErrorName, StepError},
+    id::{BucketName, Region},
+};
+
+/// The environment variables that the template sets; a contract test compares them with it.
+pub const VARIABLES: &[&str] = &[
+    "BACKUP_BUCKET",
+    "EXPORT_BUCKET",
+    "EXPORT_ROLE_NAME",
+    "KMS_KEYS",
+    "MINIMUM_WAIT_SECONDS",
+    "NOTIFICATION_TOPIC_ARN",
+    "STORE_LIMIT_GB",
+];
+
+/// AWS stores AMIs of up to 5,000 GB, measured before compression (EC2 user guide, 2026-04; it was
+/// 1 TB in 2021, so it is a setting).
+pub const DEFAULT_STORE_LIMIT_GB: u64 = 5_000;
+
+/// Fifteen seconds between looks keeps a hundred waits below the API's refill rates.
+pub const DEFAULT_MINIMUM_WAIT_SECONDS: u32 = 15;
+
+/// What a deployment decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    backup_bucket: Option<BucketName>,
+    export_bucket: Option<BucketName>,
+    export_role_name: Option<String>,
+    notification_topic_arn: Option<String>,
+    /// KMS key (id, alias or ARN) with which copies into a Region are encrypted.
+    pub kms_keys: BTreeMap<Region, String>,
+    /// Smallest wait between two looks, in seconds.
+    pub minimum_wait_seconds: u32,
+    /// Largest AMI that AWS stores, in GB before compression.
+    pub store_limit_gb: u64,
+}
+
+impl Settings {
+    /// Reads the settings from variables; an unset or empty one has its default.
+    ///
+    /// # Errors
+    /// [`ErrorName::Defect`], with the name of the variable, if one does not parse.
+    pub fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, StepError> {
+        let get = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let bucket = |name: &str| -> Result<Option<BucketName>, StepError> {
+            get(name).map(BucketName::try_from).transpose().map_err(|error| wrong(name, &error))
+        };
+        let kms_keys = get("KMS_KEYS").map(|json| serde_json::from_str(&json)).transpose();
+        let wait = get("MINIMUM_WAIT_SECONDS").map(|n| n.parse::<u32>()).transpose();
+        let limit = get("STORE_LIMIT_GB").map(|n| n.parse::<u64>()).transpose();
+        Ok(Self {
+            backup_bucket: bucket("BACKUP_BUCKET")?,
+            export_bucket: bucket("EXPORT_BUCKET")?,
+            export_role_name: get("EXPORT_ROLE_NAME"),
+            notification_topic_arn: get("NOTIFICATION_TOPIC_ARN"),
+            kms_keys: kms_keys.map_err(|error| wrong("KMS_KEYS", &error))?.unwrap_or_default(),
+            minimum_wait_seconds: wait
+                .map_err(|error| wrong("MINIMUM_WAIT_SECONDS", &error))?
+                .unwrap_or(DEFAULT_MINIMUM_WAIT_SECONDS)
+                .max(1),
+            store_limit_gb: limit.map_err(|error| wrong("STORE_LIMIT_GB", &error))?.unwrap_or(DEFAULT_STORE_LIMIT_GB),
+        })
+    }
+
+    /// Bucket of stored images, records and reports.
+    ///
+    /// # Errors
+    /// [`ErrorName::Defect`] if the deployment does not say.
+    pub fn backup_bucket(&self) -> Result<&BucketName, StepError> {
+        self.backup_bucket.as_ref().ok_or_else(|| unset("BACKUP_BUCKET"))
+    }
+
+    /// Bucket that VM files are exported to.
+    ///
+    /// # Errors
+    /// [`ErrorName::Defect`] if the deployment does not say.
+    pub fn export_bucket(&self) -> Result<&BucketName, StepError> {
+        self.export_bucket.as_ref().ok_or_else(|| unset("EXPORT_BUCKET"))
+    }
+
+    /// Role that VM Import/Export assumes to write the file.
+    ///
+    /// # Errors
+    /// [`ErrorName::Defect`] if the deployment does not say.
+    pub fn export_role_name(&self) -> Result<&str, StepError> {
+        self.export_role_name.as_deref().ok_or_else(|| unset("EXPORT_ROLE_NAME"))
+    }
+
+    /// Topic that people are told through.
+    ///
+    /// # Errors
+    /// [`ErrorName::Defect`] if the deployment does not say.
+    pub fn notification_topic_arn(&self) -> Result<&str, StepError> {
+        self.notification_topic_arn.as_deref().ok_or_else(|| unset("NOTIFICATION_TOPIC_ARN"))
+    }
+}
+
+fn unset(name: &str) -> StepError {
+    StepError::new(ErrorName::Defect, "read the settings", format!("the environment variable {name} is not set"))
+}
+
+fn wrong(name: &str, error: &dyn std::fmt::Display) -> StepError {
+    StepError::new(ErrorName::Defect, "read the settings", format!("the environment variable {name} is wrong: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_environment_has_defaults_and_says_what_is_missing() -> Result<(), StepError> {
+        let settings = Settings::read(|_| None)?;
+        assert_eq!(settings.minimum_wait_seconds, DEFAULT_MINIMUM_WAIT_SECONDS);
+        let error = settings.backup_bucket().err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(error.contains("BACKUP_BUCKET"), "{error}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        for name in ["BACKUP_BUCKET", "KMS_KEYS", "MINIMUM_WAIT_SECONDS", "STORE_LIMIT_GB"] {
+            let error = Settings::read(|asked| (asked == name).then(|| "!".to_owned())).err().map(|e| e.to_string());
+            assert!(error.is_some_and(|text| text.contains(name)), "{name}");
+        }
+    }
+}

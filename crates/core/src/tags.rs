@@ -1,0 +1,98 @@
+//! Owns the tags of what a run makes: ours, and as many of the source's as fit.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    item::RunContext,
+    naming::{TAG_EXPIRES, TAG_MANAGED, TAG_POLICY, TAG_RUN, TAG_SOURCE, TAG_TOKEN},
+};
+
+/// Tags by key.
+pub type Tags = BTreeMap<String, String>;
+
+/// A resource carries at most 50 user tags.
+pub const MOST_TAGS: usize = 50;
+
+/// Tags for a thing that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedTags {
+    /// What goes into the creating call.
+    pub tags: Tags,
+    /// Keys of the source's tags for which there was no room, in order.
+    pub dropped: Vec<String>,
+}
+
+/// Our own tags: whose it is, and when it may go.
+pub fn identity_tags(run: &RunContext, source: &str, token: &str) -> Tags {
+    let expires = run.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
+    [
+        (TAG_MANAGED, "true".to_owned()),
+        (TAG_RUN, run.run.clone()),
+        (TAG_POLICY, run.policy.clone()),
+        (TAG_SOURCE, source.to_owned()),
+        (TAG_EXPIRES, expires),
+        (TAG_TOKEN, token.to_owned()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
+
+/// Tags that a person wrote: neither AWS's nor ours.
+///
+/// AWS's (`aws:`) cannot be written by users. Ours are of the thing that was made, not of what is made
+/// from it: copied onward they would give two things one identity.
+pub fn user_tags(tags: &Tags) -> Tags {
+    tags.iter()
+        .filter(|(key, _)| !key.starts_with("aws:") && !key.starts_with("ami-backup:"))
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
+}
+
+/// The source's tags and ours, ours first, within the limit.
+pub fn planned_tags(source: &Tags, identity: Tags) -> PlannedTags {
+    let mut tags = identity;
+    let mut dropped = Vec::new();
+    for (key, value) in user_tags(source) {
+        if tags.len() < MOST_TAGS {
+            tags.insert(key, value);
+        } else {
+            dropped.push(key);
+        }
+    }
+    PlannedTags { tags, dropped }
+}
+
+/// Whether this product made the thing that carries these tags.
+pub fn is_managed(tags: &Tags) -> bool {
+    tags.get(TAG_MANAGED).is_some_and(|value| value == "true")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::item::test_run;
+
+    #[test]
+    fn identity_is_never_what_is_dropped() {
+        let source: Tags = (0..50).map(|n| (format!("tag-{n:02}"), String::new())).collect();
+        let planned = planned_tags(&source, identity_tags(&test_run(), "ami-12345678", "t"));
+        assert_eq!(planned.tags.len(), MOST_TAGS);
+        assert_eq!(planned.dropped.len(), 6);
+        assert!(is_managed(&planned.tags) && planned.tags.contains_key(TAG_TOKEN));
+    }
+
+    #[test]
+    fn the_identity_of_a_source_does_not_reach_its_copies() {
+        let source = identity_tags(&test_run(), "i-12345678", "old");
+        let planned = planned_tags(&source, identity_tags(&test_run(), "ami-12345678", "new"));
+        assert_eq!(planned.tags.get(TAG_TOKEN).map(String::as_str), Some("new"));
+        assert_eq!(planned.tags.get(TAG_SOURCE).map(String::as_str), Some("ami-12345678"));
+    }
+
+    #[test]
+    fn tags_of_aws_are_left_out() {
+        let source = Tags::from([("aws:backup:x".to_owned(), "1".to_owned()), ("Team".to_owned(), "a".to_owned())]);
+        assert_eq!(user_tags(&source).len(), 1);
+    }
+}

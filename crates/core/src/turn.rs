@@ -1,0 +1,260 @@
+//! Owns the envelope of a wait: what every `start-` and `check-` takes and returns.
+//!
+//! The state machine waits, Rust decides. The output of one turn is the input of the next, and a
+//! `Choice` looks at `status` alone.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorName, StepError};
+
+/// What the machine does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Status {
+    /// There is nothing more to wait for.
+    Done,
+    /// Wait, then check.
+    InProgress,
+    /// Refused for quota: wait, then start again.
+    Deferred,
+}
+
+/// One turn of a wait over a `subject`. On the way in everything but the subject may be missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Turn<S> {
+    /// What the machine does next; absent before the first turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Seconds to wait before the next turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wait_seconds: Option<u32>,
+    /// When this was first tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_tried_at: Option<Timestamp>,
+    /// When waiting ends with `DeadlineExceeded`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// Looks taken so far.
+    #[serde(default)]
+    pub polls: u32,
+    /// The last thing seen, for people: `pending 43 %`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen: Option<String>,
+    /// What is waited for.
+    pub subject: S,
+}
+
+/// The shortest budget that a wait gets: even a small image can queue behind others.
+pub const LEAST_BUDGET: SignedDuration = SignedDuration::from_hours(2);
+
+/// CreateImage can last up to 24 hours (EC2 user guide).
+pub const CREATE_BUDGET: SignedDuration = SignedDuration::from_hours(24);
+
+/// Minutes that a GiB may take: copies of 10 hours for 300 GiB have been reported and finished.
+const MINUTES_PER_GIB: i64 = 2;
+
+/// The longest pause between two looks: a quarter of an hour late is not noticed after ten hours.
+const LONGEST_WAIT_SECONDS: f64 = 900.0;
+
+/// How long a wait for `size_gib` may last, unless the policy allows `deadline_minutes`.
+pub fn budget(size_gib: u64, deadline_minutes: Option<u32>) -> SignedDuration {
+    if let Some(minutes) = deadline_minutes {
+        return SignedDuration::from_mins(i64::from(minutes));
+    }
+    let by_size = i64::try_from(size_gib).unwrap_or(i64::MAX).saturating_mul(MINUTES_PER_GIB);
+    // A year bounds the arithmetic: no execution lives longer.
+    SignedDuration::from_mins(by_size.min(365 * 24 * 60)).max(LEAST_BUDGET)
+}
+
+impl<S> Turn<S> {
+    /// A wait over `subject` that has not begun.
+    pub fn new(subject: S) -> Self {
+        Self {
+            status: None,
+            wait_seconds: None,
+            first_tried_at: None,
+            deadline: None,
+            polls: 0,
+            last_seen: None,
+            subject,
+        }
+    }
+
+    /// The same turn with its first try and its deadline set, if this is the first.
+    #[must_use]
+    pub fn begun(mut self, now: Timestamp, budget: SignedDuration) -> Self {
+        let first = *self.first_tried_at.get_or_insert(now);
+        self.deadline.get_or_insert(first.saturating_add(budget).unwrap_or(Timestamp::MAX));
+        self
+    }
+
+    /// The wait is over.
+    #[must_use]
+    pub fn done(mut self, last_seen: impl Into<String>) -> Self {
+        self.status = Some(Status::Done);
+        self.wait_seconds = Some(0);
+        self.last_seen = Some(last_seen.into());
+        self
+    }
+
+    /// Goes on waiting for `what`, which is `percent` done, if the deadline allows.
+    ///
+    /// # Errors
+    /// `DeadlineExceeded` with the last thing seen, once the deadline has passed.
+    pub fn in_progress(
+        mut self,
+        what: &str,
+        percent: Option<u8>,
+        now: Timestamp,
+        minimum_wait_seconds: u32,
+    ) -> Result<Self, StepError> {
+        let seen = self.last_seen.take();
+        self.stop_if_late(what, seen, ErrorName::DeadlineExceeded, now)?;
+        let elapsed = self.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
+        self.status = Some(Status::InProgress);
+        self.wait_seconds = Some(self.bounded(wait_seconds(percent, elapsed, self.polls, minimum_wait_seconds), now));
+        self.last_seen = Some(percent.map_or_else(|| what.to_owned(), |percent| format!("{what} {percent} %")));
+        self.polls = self.polls.saturating_add(1);
+        Ok(self)
+    }
+
+    /// Refused for quota: starts again later, if the deadline allows.
+    ///
+    /// # Errors
+    /// `QuotaExceeded` once the deadline has passed.
+    pub fn deferred(mut self, why: &str, now: Timestamp, minimum_wait_seconds: u32) -> Result<Self, StepError> {
+        self.stop_if_late(why, None, ErrorName::QuotaExceeded, now)?;
+        let elapsed = self.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
+        self.status = Some(Status::Deferred);
+        self.wait_seconds = Some(self.bounded(wait_seconds(None, elapsed, self.polls, minimum_wait_seconds), now));
+        self.last_seen = Some(format!("deferred: {why}"));
+        self.polls = self.polls.saturating_add(1);
+        Ok(self)
+    }
+
+    /// The same turn over another subject.
+    pub fn with_subject<T>(self, subject: T) -> Turn<T> {
+        Turn {
+            status: self.status,
+            wait_seconds: self.wait_seconds,
+            first_tried_at: self.first_tried_at,
+            deadline: self.deadline,
+            polls: self.polls,
+            last_seen: self.last_seen,
+            subject,
+        }
+    }
+
+    fn stop_if_late(&self, what: &str, seen: Option<String>, name: ErrorName, now: Timestamp) -> Result<(), StepError> {
+        match self.deadline {
+            Some(deadline) if now >= deadline => Err(StepError::new(
+                name,
+                format!("wait for {what}"),
+                format!("the deadline {deadline} has passed, last seen: {}", seen.as_deref().unwrap_or(what)),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Never sleeps far past the deadline: the turn that reports it comes in time.
+    fn bounded(&self, seconds: u32, now: Timestamp) -> u32 {
+        let left = self.deadline.map_or(i64::MAX, |deadline| deadline.duration_since(now).as_secs());
+        let left = u32::try_from(left.max(1)).unwrap_or(u32::MAX);
+        seconds.min(left)
+    }
+}
+
+/// Seconds to wait before the next look.
+///
+/// With progress to go by, a quarter of the estimated rest, so that the looks get closer as the end
+/// comes near; without, half as long again with each look. Either way a wait of a week takes fewer
+/// looks than an execution has history for (25,000 events, about nine a look).
+pub fn wait_seconds(percent: Option<u8>, elapsed: SignedDuration, polls: u32, minimum: u32) -> u32 {
+    let minimum = f64::from(minimum.max(1));
+    let growing = minimum * 1.5_f64.powi(i32::try_from(polls.min(40)).unwrap_or(40));
+    let seconds = match percent {
+        Some(percent @ 1..=99) => {
+            let percent = f64::from(percent);
+            let rest = elapsed.as_secs_f64() * (100.0 - percent) / percent;
+            // Estimates can be stuck: what grows by looks is the floor of what is estimated / 8.
+            (rest / 4.0).max((growing / 8.0).min(LONGEST_WAIT_SECONDS))
+        }
+        _ => growing.min(LONGEST_WAIT_SECONDS / 3.0),
+    };
+    whole_seconds(seconds.clamp(minimum, LONGEST_WAIT_SECONDS.max(minimum)))
+}
+
+#[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
+fn whole_seconds(seconds: f64) -> u32 {
+    seconds.ceil() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn turn() -> Turn<()> {
+        Turn::new(()).begun(Timestamp::UNIX_EPOCH, LEAST_BUDGET)
+    }
+
+    #[test]
+    fn deadline_beats_progress() {
+        let late = Timestamp::UNIX_EPOCH + LEAST_BUDGET;
+        let mut waiting = turn();
+        waiting.last_seen = Some("pending 98 %".into());
+        let error = waiting.in_progress("pending", Some(99), late, 1).err();
+        let text = error.as_ref().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(error.map(|e| e.name), Some(ErrorName::DeadlineExceeded));
+        assert!(text.contains("pending 98 %"), "{text}");
+    }
+
+    #[test]
+    fn a_quota_refusal_is_an_error_only_once_the_deadline_has_passed() -> Result<(), StepError> {
+        let deferred = turn().deferred("too much in progress", Timestamp::UNIX_EPOCH, 1)?;
+        assert_eq!(deferred.status, Some(Status::Deferred));
+        let late = deferred.deferred("too much in progress", Timestamp::UNIX_EPOCH + LEAST_BUDGET, 1);
+        assert_eq!(late.err().map(|e| e.name), Some(ErrorName::QuotaExceeded));
+        Ok(())
+    }
+
+    #[test]
+    fn the_first_try_and_the_deadline_are_set_once() {
+        let later = turn().begun(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1), CREATE_BUDGET);
+        assert_eq!(later.first_tried_at, Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(later.deadline, Some(Timestamp::UNIX_EPOCH + LEAST_BUDGET));
+    }
+
+    #[test]
+    fn large_images_get_more_time_and_the_policy_decides() {
+        assert_eq!(budget(8, None), LEAST_BUDGET);
+        assert_eq!(budget(600, None), SignedDuration::from_hours(20));
+        assert_eq!(budget(600, Some(30)), SignedDuration::from_mins(30));
+        assert!(budget(u64::MAX, None) <= SignedDuration::from_hours(365 * 24));
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_never_shorter_than_the_minimum_nor_longer_than_a_quarter_of_an_hour(
+            percent in proptest::option::of(0_u8..=100), elapsed in 0_i64..10_000_000, polls in 0_u32..100_000, minimum in 0_u32..600,
+        ) {
+            let seconds = wait_seconds(percent, SignedDuration::from_secs(elapsed), polls, minimum);
+            prop_assert!(seconds >= minimum.max(1));
+            prop_assert!(seconds <= 900);
+        }
+
+        /// 25,000 events at nine a look leave room for 2,700 looks.
+        #[test]
+        fn a_wait_of_six_days_takes_fewer_looks_than_a_history_has_room_for(stuck_at in proptest::option::of(0_u8..=100)) {
+            let (mut elapsed, mut polls) = (0_i64, 0_u32);
+            while elapsed < 6 * 24 * 3600 {
+                elapsed += i64::from(wait_seconds(stuck_at, SignedDuration::from_secs(elapsed), polls, 1));
+                polls += 1;
+            }
+            prop_assert!(polls < 2_500, "{polls} looks");
+        }
+    }
+}
