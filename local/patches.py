@@ -27,7 +27,7 @@ def apply() -> None:
     if found != MINISTACK_VERSION:
         raise WrongVersion(
             f"local/patches.py was written for ministack {MINISTACK_VERSION}, but {found} is installed: "
-            "run `make clean-venv local`, or read the patches again and change the pin in both files"
+            "run `make clean`, or read the patches again and change the pin in both files"
         )
     from ministack.services import eventbridge, stepfunctions
 

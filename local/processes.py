@@ -128,3 +128,24 @@ def answers(url: str) -> bool:
             return 200 <= reply.status < 300
     except (OSError, urllib.error.URLError):
         return False
+
+
+def command_of(process: int) -> str:
+    """The command line of a process; empty if there is none."""
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        pass
+    try:  # where there is no /proc
+        listed = subprocess.run(
+            ["ps", "-o", "command=", "-p", str(process)], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return listed.stdout.strip()
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections on `port` of the loopback interface."""
+    with socket.socket() as probe:
+        return probe.connect_ex((LOOPBACK, port)) == 0

@@ -1,0 +1,104 @@
+# The whole interface of the project: `make` alone lists it.
+#
+# Every cargo invocation has the same shape (--workspace), because another selection of packages has other features
+# and would compile the EC2 client again, for minutes.
+
+PYTHON ?= python3
+CARGO ?= cargo
+BIN := .venv/bin
+SAM_BIN := .venv-sam/bin
+NPX := $(or $(shell command -v npx 2>/dev/null),$(CURDIR)/$(SAM_BIN)/npx)
+
+.DEFAULT_GOAL := help
+.PHONY: help build test lint fmt demo local local-down invoke invoke-all machines faults package clean \
+	lint-rust lint-template lint-machines test-rust test-wire test-local
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+build: ## Compile everything (the first time takes minutes: the EC2 client is large)
+	$(CARGO) build --workspace --locked
+
+demo: build .venv/ready ## Back up an instance and an image in all three ways and bring one back, against a simulated AWS
+	$(BIN)/python -m local.demo
+
+local: build .venv/ready ## Start the whole stack on this machine and leave it up; says how to use it
+	@$(BIN)/python -m local.stack start
+
+local-down: .venv/ready ## Stop the stack that `make local` started
+	@$(BIN)/python -m local.stack stop
+
+invoke: build .venv/ready ## Run one function on its event: FUNCTION=start-store, optionally EVENT=path/to/event.json
+	@test -n "$(FUNCTION)" || { echo "name the function: make invoke FUNCTION=start-store"; exit 2; }
+	@$(BIN)/python -m local.invoke $(FUNCTION) $(if $(EVENT),--event "$(EVENT)")
+
+invoke-all: build .venv/ready ## Run every function on its event and compare the answers with what is expected
+	@$(BIN)/python -m local.invoke
+
+machines: build .venv/ready ## Run every machine's events on a stack and compare how they end with what is expected
+	@$(BIN)/python -m local.machines
+
+faults: build .venv/ready ## Lose a reply in every function that changes something; the end must be as without (minutes)
+	@$(BIN)/python -m local.faults
+
+test: test-rust test-wire test-local ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own
+
+test-rust: build
+	$(CARGO) test --workspace --locked
+
+test-wire: build .venv/ready
+	SIMULATED_AWS=$(CURDIR)/target/debug/simulated-aws $(BIN)/python -m unittest discover -v -s tests/wire -t tests/wire
+
+test-local: .venv/ready
+	$(BIN)/python -m unittest discover -v -s local/tests -t .
+
+lint: lint-rust lint-template lint-machines ## Format, clippy, docs, licences, the template and the machines
+
+lint-rust:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check bans licenses sources; \
+	else echo "cargo-deny is not installed (cargo install cargo-deny --locked): bans, licences and sources not checked"; fi
+
+lint-template: .venv-sam/ready
+	SAM_CLI_TELEMETRY=0 $(SAM_BIN)/sam validate --lint --region us-east-1 --template template.yaml
+
+lint-machines: .venv/ready | $(NPX)
+	$(BIN)/python -m local.check_machines --npx $(NPX) --directory .local/state-machines
+
+fmt: ## Format the Rust code
+	$(CARGO) fmt --all
+
+package: .venv-sam/build-ready ## Build the release packages as `sam build` does, for `sam deploy` (half an hour the first time)
+	PATH="$(CURDIR)/$(SAM_BIN):$$PATH" SAM_CLI_TELEMETRY=0 $(SAM_BIN)/sam build
+
+clean: ## Stop a running stack and remove what was built and installed here
+	-@test ! -x $(BIN)/python || $(BIN)/python -m local.stack stop
+	$(CARGO) clean
+	rm -rf .venv .venv-sam .local .aws-sam
+
+# ---- Python environments, remade when their requirements change -----------------------------------------------------
+
+define make-venv
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is needed (make PYTHON=python3.12 ...)")'
+$(PYTHON) -c 'import ensurepip, venv' || { echo "$(PYTHON) cannot make environments: install its venv package (Debian: apt-get install python3-venv)"; exit 1; }
+$(PYTHON) -m venv $(1)
+endef
+
+.venv/ready: local/requirements.txt
+	@$(call make-venv,.venv)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.venv-sam/ready: local/requirements-sam.txt
+	@$(call make-venv,.venv-sam)
+	$(SAM_BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.venv-sam/build-ready: local/requirements-build.txt .venv-sam/ready
+	$(SAM_BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(CURDIR)/$(SAM_BIN)/npx: local/requirements-node.txt | .venv-sam/ready
+	$(SAM_BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<

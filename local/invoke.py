@@ -1,0 +1,140 @@
+"""Runs one function on its event, without a container engine and without the stack.
+
+The real binary runs under the Lambda runtime interface emulator; EC2, S3 and
+SNS are a simulator that holds the demo account and starts afresh for each call.
+The answer is printed and compared with ``events/<function>.expected.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from . import rie, simulator
+from .processes import (
+    LOOPBACK,
+    StackError,
+    clean_environment,
+    free_port,
+    start,
+    stop_group,
+    tail,
+    wait_until,
+    listens,
+)
+from .stack import STATE, end_on_signals
+
+ROOT = simulator.ROOT
+EVENTS = ROOT / "events"
+TIMEOUT_SECONDS = 60
+
+# What template.yaml would set; the names are those of the demo account.
+SETTINGS = {
+    "BACKUP_BUCKET": "ami-backup-demo-backups",
+    "EXPORT_BUCKET": "ami-backup-demo-exports",
+    "EXPORT_ROLE_NAME": "ami-backup-demo-export",
+    "KMS_KEYS": "{}",
+    "MINIMUM_WAIT_SECONDS": "1",
+    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:ami-backup-demo",
+}
+
+
+def difference(expected: Any, answer: Any, path: str = "answer") -> str | None:
+    """Why `answer` does not contain `expected`, or nothing if it does.
+
+    An object may hold more than is expected of it; a list may not.
+    """
+    if isinstance(expected, dict):
+        if not isinstance(answer, dict):
+            return f"{path} should be an object, but is {json.dumps(answer)}"
+        for name, value in expected.items():
+            if name not in answer:
+                return f"{path}.{name} is missing"
+            found = difference(value, answer[name], f"{path}.{name}")
+            if found:
+                return found
+        return None
+    if isinstance(expected, list) and isinstance(answer, list) and len(expected) == len(answer):
+        pairs = enumerate(zip(expected, answer, strict=True))
+        return next((found for i, (e, a) in pairs if (found := difference(e, a, f"{path}[{i}]"))), None)
+    if expected == answer:
+        return None
+    return f"{path} should be {json.dumps(expected)}, but is {json.dumps(answer)}"
+
+
+def call(function: str, event: bytes, directory: Path) -> Any:
+    """The answer of `function` to `event`; its log is left in `directory`."""
+    binary = simulator.BINARIES / function
+    if not binary.is_file():
+        raise StackError(f"{binary} is not there: run `cargo build --workspace`, or mend the name")
+    program = rie.emulator(STATE / "rie")
+    aws, endpoint = simulator.launch(directory, simulator.DEMO_ACCOUNT)
+    emulator = None
+    try:
+        port, runtime_port = free_port(), free_port()
+        environment = clean_environment(
+            AWS_ENDPOINT_URL=endpoint,
+            AWS_LAMBDA_FUNCTION_NAME=function,
+            AWS_LAMBDA_FUNCTION_TIMEOUT=str(TIMEOUT_SECONDS),
+            **SETTINGS,
+        )
+        command = [str(program), "--runtime-interface-emulator-address", f"{LOOPBACK}:{port}"]
+        command += ["--runtime-api-address", f"{LOOPBACK}:{runtime_port}", str(binary), "bootstrap"]
+        log = directory / "function.log"
+        emulator = start(command, log, environment, ROOT)
+        wait_until("the runtime interface emulator", lambda: listens(port), emulator, log, 20)
+        url = f"http://{LOOPBACK}:{port}/2015-03-31/functions/function/invocations"
+        request = urllib.request.Request(url, method="POST", data=event)
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS + 10) as reply:
+            return json.loads(reply.read() or b"null")
+    finally:
+        if emulator is not None:
+            stop_group(emulator.pid)
+        stop_group(aws.pid)
+
+
+def check(function: str, event: Path | None, quiet: bool) -> str | None:
+    """Invoke, print, compare; returns what is wrong, if anything."""
+    own_event = EVENTS / f"{function}.json"
+    given = event or own_event
+    if not given.is_file():
+        return f"{given} is not there"
+    with tempfile.TemporaryDirectory(prefix="ami-backup-invoke-") as temporary:
+        answer = call(function, given.read_bytes(), Path(temporary))
+        if not quiet:
+            print(json.dumps(answer, indent=2, ensure_ascii=False))
+        expected = given.with_name(f"{given.stem}.expected.json")
+        if not expected.is_file():
+            return None if event else f"{expected} is not there"
+        found = difference(json.loads(expected.read_text(encoding="utf-8")), answer)
+        if found:
+            found += f"\nThe function's log ends:\n{tail(Path(temporary) / 'function.log')}"
+        return found
+
+
+def main() -> None:
+    """Invoke one function, or every one that has an event; the exit status tells whether all was as expected."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("function", nargs="?", help="name of the function, e.g. start-store; absent: every function")
+    parser.add_argument("--event", type=Path, help="another event than events/<function>.json")
+    arguments = parser.parse_args()
+    end_on_signals()
+    every = sorted(path.parent.name for path in (ROOT / "functions").glob("*/Cargo.toml"))
+    wrong = 0
+    for function in [arguments.function] if arguments.function else every:
+        try:
+            found = check(function, arguments.event, quiet=not arguments.function)
+        except StackError as error:
+            found = str(error)
+        print(f"{function}: {found or 'as expected'}", file=sys.stderr if found else sys.stdout)
+        wrong += bool(found)
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

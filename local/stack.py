@@ -1,0 +1,194 @@
+"""The whole stack on one machine: MiniStack, the simulated AWS, and the deployed template.
+
+``python -m local.stack start|stop`` keeps one up for whoever wants to look at
+it; :class:`Stack` is the same for the length of a program. What runs is written
+down in ``stack.json`` of its directory, so that it can be stopped after a crash
+as well. Everything listens on the loopback interface, on free ports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import boto3
+
+from . import ministack, simulator
+from .deploy import Deployment
+from .processes import CREDENTIALS, LOOPBACK, StackError, command_of, free_port, stop_group
+
+ROOT = ministack.ROOT
+STATE = ROOT / ".local"
+HOME_REGION = CREDENTIALS["AWS_REGION"]
+# Long enough for any call of a function to processes on the same machine, and short enough to wait for when a
+# reply never comes.
+FUNCTION_TIMEOUT_SECONDS = 8
+# A process of ours has one of these in its command line; another that has taken over an old process id has not.
+_OURS = ("local.launch_ministack", "simulated-aws")
+
+
+class Stack:
+    """A stack whose files are in `directory`; ends with this process unless `outlive`."""
+
+    def __init__(self, directory: Path, outlive: bool = False) -> None:
+        self.directory = directory
+        self.outlive = outlive
+        self.ministack = ""
+        self.simulator = ""
+        self.outputs: dict[str, str] = {}
+        self._groups: dict[str, int] = {}
+
+    def __enter__(self) -> Stack:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self, through_simulator: bool = False) -> None:
+        """Start both programs and deploy the template.
+
+        With `through_simulator` the functions' S3 calls pass through the simulator, which hands them on, so that
+        its fault rules apply to them as well.
+        """
+        self.stop()
+        self.directory.mkdir(parents=True, exist_ok=True)
+        port = free_port()
+        self.ministack = f"http://{LOOPBACK}:{port}"
+        process, self.simulator = simulator.launch(
+            self.directory, simulator.DEMO_ACCOUNT, self.ministack, self.outlive
+        )
+        self._started("simulator", process.pid)
+        process = ministack.launch(self.directory, port, self.simulator, self.outlive)
+        self._started("ministack", process.pid)
+        endpoints = {"EndpointUrl": self.ministack, "Ec2EndpointUrl": self.simulator}
+        if through_simulator:
+            endpoints["S3EndpointUrl"] = self.simulator
+        parameters = {"MinimumWaitSeconds": "1", "FunctionTimeoutSeconds": str(FUNCTION_TIMEOUT_SECONDS), **endpoints}
+        self.outputs = Deployment(self.session(), self.ministack, ROOT, simulator.BINARIES).run(parameters)
+        self._write()
+
+    def _started(self, name: str, group: int) -> None:
+        self._groups[name] = group
+        self._write()
+
+    @property
+    def _file(self) -> Path:
+        return self.directory / "stack.json"
+
+    def _write(self) -> None:
+        facts = {
+            "ministack": self.ministack,
+            "simulator": self.simulator,
+            "outputs": self.outputs,
+            "groups": self._groups,
+        }
+        self._file.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def stop(self) -> bool:
+        """End what is running, by this object or by one before it; tells whether there was anything."""
+        try:
+            groups = dict(json.loads(self._file.read_text(encoding="utf-8"))["groups"])
+        except (OSError, ValueError, KeyError):
+            groups = {}
+        groups.update(self._groups)
+        running = [group for group in groups.values() if any(ours in command_of(group) for ours in _OURS)]
+        for group in reversed(running):
+            stop_group(group)
+        self._groups.clear()
+        self._file.unlink(missing_ok=True)
+        return bool(running)
+
+    def session(self) -> Any:
+        """A boto3 session with the stack's credentials."""
+        return boto3.Session(
+            CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name=HOME_REGION
+        )
+
+    def client(self, service: str, region: str = HOME_REGION) -> Any:
+        """A boto3 client: EC2 is the simulator, everything else MiniStack."""
+        endpoint = self.simulator if service == "ec2" else self.ministack
+        return self.session().client(service, endpoint_url=endpoint, region_name=region)
+
+    def administration(self) -> simulator.Administration:
+        """The simulator's administration paths."""
+        return simulator.Administration(self.simulator)
+
+
+def end_on_signals() -> None:
+    """Turn the signals that end a program into an exception, so that ``with Stack(…)`` cleans up."""
+
+    def end(number: int, _frame: object) -> None:
+        # A second signal must not cut the cleaning up short.
+        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, end)
+
+
+def _how_to(stack: Stack) -> str:
+    """What to type to use a running stack."""
+    environment = stack.directory / "env"
+    given = json.dumps({"imageIds": ["ami-0a1b2c3d4e5f60001"], "copyTo": ["eu-west-1"]})
+    machine = stack.outputs.get("BackupMachineArn", "(no output BackupMachineArn)")
+    aws = ".venv/bin/aws"
+    return f"""The stack is up; `make local-down` stops it.
+
+  . {environment.relative_to(ROOT)}        # endpoints and credentials of this stack, for the aws CLI and the SDKs
+
+start a backup, and look at it:
+  {aws} stepfunctions start-execution --state-machine-arn {machine} \\
+      --input '{given}'
+  {aws} stepfunctions list-executions --state-machine-arn {machine}
+  {aws} stepfunctions describe-execution --execution-arn EXECUTION_ARN
+
+what there is:
+  {aws} ec2 describe-images --owners self --query 'Images[].[ImageId,State,Name]' --output table
+  {aws} ec2 describe-images --owners self --region eu-west-1
+  {aws} s3 ls --recursive s3://{stack.outputs.get("BackupBucketName", "BUCKET")}
+
+MiniStack {stack.ministack} · simulated EC2 {stack.simulator} · logs in {stack.directory.relative_to(ROOT)}/"""
+
+
+def _write_environment(stack: Stack) -> None:
+    values = {"AWS_ENDPOINT_URL": stack.ministack, "AWS_ENDPOINT_URL_EC2": stack.simulator, **CREDENTIALS}
+    lines = [f"export {name}={value}" for name, value in values.items()]
+    (stack.directory / "env").write_text("\n".join(lines) + "\nunset AWS_PROFILE AWS_SESSION_TOKEN\n", encoding="utf-8")
+
+
+def main() -> None:
+    """`start` leaves a stack up and says how to use it; `stop` ends it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=("start", "stop"))
+    command = parser.parse_args().command
+    stack = Stack(STATE / "stack", outlive=True)
+    if command == "stop":
+        print("stopped" if stack.stop() else "nothing was running")
+        return
+    end_on_signals()
+    try:
+        stack.start()
+        _write_environment(stack)
+    except BaseException as error:
+        stack.stop()
+        if isinstance(error, StackError):
+            sys.exit(str(error))
+        raise
+    print(_how_to(stack))
+
+
+if __name__ == "__main__":
+    main()
