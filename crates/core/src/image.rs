@@ -349,6 +349,12 @@ pub struct Difference {
     pub found: String,
 }
 
+impl std::fmt::Display for Difference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} should be {} and is {}", self.what, self.expected, self.found)
+    }
+}
+
 fn difference(what: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Difference {
     Difference { what: what.into(), expected: expected.into(), found: found.into() }
 }

@@ -44,6 +44,13 @@ pub struct Repairs {
     pub notes: Vec<String>,
 }
 
+impl Repairs {
+    /// Whether there is anything to change.
+    pub fn changes_anything(&self) -> bool {
+        Self { notes: Vec::new(), ..self.clone() } != Self::default()
+    }
+}
+
 /// What to change on `made` so that it equals `source` in what the policy carries over.
 pub fn repairs(source: &Survey, made: &Survey, carry_over: &BTreeSet<CarryOver>, now: Timestamp) -> Repairs {
     let mut repairs = Repairs::default();

@@ -63,6 +63,18 @@ pub fn planned_tags(source: &Tags, identity: Tags) -> PlannedTags {
     PlannedTags { tags, dropped }
 }
 
+/// The tags that all have in common: one call tags all snapshots of an image alike, and what only some
+/// carry is put on each when it exists.
+pub fn common_tags<'a>(mut all: impl Iterator<Item = &'a Tags>) -> Tags {
+    let Some(first) = all.next() else {
+        return Tags::new();
+    };
+    all.fold(first.clone(), |mut common, tags| {
+        common.retain(|key, value| tags.get(key) == Some(value));
+        common
+    })
+}
+
 /// Whether this product made the thing that carries these tags.
 pub fn is_managed(tags: &Tags) -> bool {
     tags.get(TAG_MANAGED).is_some_and(|value| value == "true")
@@ -88,6 +100,14 @@ mod tests {
         let planned = planned_tags(&source, identity_tags(&test_run(), "ami-12345678", "new"));
         assert_eq!(planned.tags.get(TAG_TOKEN).map(String::as_str), Some("new"));
         assert_eq!(planned.tags.get(TAG_SOURCE).map(String::as_str), Some("ami-12345678"));
+    }
+
+    #[test]
+    fn only_tags_with_one_value_are_common() {
+        let tags = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (one, other): (Tags, Tags) = (tags(&[("a", "1"), ("b", "1")]), tags(&[("a", "1"), ("b", "2"), ("c", "3")]));
+        assert_eq!(common_tags([&one, &other].into_iter()), tags(&[("a", "1")]));
+        assert_eq!(common_tags(std::iter::empty()), Tags::new());
     }
 
     #[test]

@@ -1,0 +1,145 @@
+//! Owns what happens to a restored image once it is available: what a restore does not keep is put
+//! back from the record, every attribute is compared, and the differences are named.
+
+use std::collections::BTreeSet;
+
+use ami_backup_aws::Aws;
+use ami_backup_core::{
+    ErrorName, StepError, Timestamp,
+    id::{ImageId, Region},
+    image::Difference,
+    item::Awaited,
+    policy::CarryOver,
+    repair::{Survey, remaining_differences, repairs},
+    report::Verdict,
+    restore::RestoreSubject,
+    turn::Turn,
+};
+use serde::Serialize;
+
+/// The names of the errors that this step ends with.
+pub const ERRORS: &[ErrorName] = &[
+    ErrorName::Throttled,
+    ErrorName::Transient,
+    ErrorName::NotYetVisible,
+    ErrorName::ResourceFailed,
+    ErrorName::QuotaExceeded,
+    ErrorName::Conflict,
+    ErrorName::AccessDenied,
+    ErrorName::InvalidInput,
+    ErrorName::Defect,
+];
+
+/// What the step returns: the report of a restore.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// `OK`, `WARNING` if there was no record to compare with, `FAILED` if something differs.
+    pub verdict: Verdict,
+    /// The run.
+    pub run: String,
+    /// The restored image.
+    pub image_id: ImageId,
+    /// Where it is.
+    pub region: Region,
+    /// The image as it was called, where that is known.
+    pub original_id: Option<ImageId>,
+    /// In what it differs from the original.
+    pub differences: Vec<Difference>,
+    /// What people should know.
+    pub warnings: Vec<String>,
+    /// Error of the execution, if it fails.
+    pub error: Option<&'static str>,
+    /// Cause of the execution, if it fails.
+    pub cause: Option<String>,
+}
+
+/// Finishes a restore.
+///
+/// # Errors
+/// `ResourceFailed` if the restored image has gone.
+pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Result<Output, StepError> {
+    let subject = turn.subject;
+    let Some(Awaited { image_id, region }) = subject.awaited.clone() else {
+        return Err(StepError::input("subject.awaited", "is missing"));
+    };
+    let record = match &subject.record {
+        Some(place) => aws.record(place).await?,
+        None => None,
+    };
+    let Some(record) = record else {
+        return Ok(without_record(subject, image_id, region));
+    };
+    let (differences, warnings) = put_back(aws, now, &record.survey, &image_id, &region).await?;
+    let failed = !differences.is_empty();
+    let cause = failed.then(|| {
+        let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        let original = &record.survey.image.image_id;
+        let text = format!("{image_id} in {region} was restored and differs from {original}: {}", list.join(", "));
+        text.chars().take(30_000).collect()
+    });
+    Ok(Output {
+        verdict: if failed { Verdict::Failed } else { Verdict::Ok },
+        run: subject.run.run,
+        image_id,
+        region,
+        original_id: subject.original_id,
+        differences,
+        warnings,
+        error: failed.then_some("RestoredWithDifferences"),
+        cause,
+    })
+}
+
+fn without_record(subject: RestoreSubject, image_id: ImageId, region: Region) -> Output {
+    let warnings = [
+        "launch permissions",
+        "deprecation date",
+        "deregistration protection",
+    ]
+    .map(|what| format!("there is no record of the original: {what} could not be put back, nor any attribute compared"));
+    Output {
+        verdict: Verdict::Warning,
+        run: subject.run.run,
+        image_id,
+        region,
+        original_id: subject.original_id,
+        differences: Vec::new(),
+        warnings: warnings.to_vec(),
+        error: None,
+        cause: None,
+    }
+}
+
+async fn put_back(
+    aws: &Aws,
+    now: Timestamp,
+    source: &Survey,
+    image_id: &ImageId,
+    region: &Region,
+) -> Result<(Vec<Difference>, Vec<String>), StepError> {
+    let all: BTreeSet<CarryOver> =
+        [CarryOver::LaunchPermissions, CarryOver::Deprecation, CarryOver::DeregistrationProtection].into();
+    let doing = format!("put back on {image_id} what restoring it lost");
+    let made = survey(aws, region, image_id).await?;
+    let wanted = repairs(source, &made, &all, now);
+    aws.repair(region, image_id, &wanted).await.map_err(|f| f.into_step_error(&doing))?;
+    let after = if wanted.changes_anything() { survey(aws, region, image_id).await? } else { made };
+    let differences = remaining_differences(source, &after, &all, now);
+    if repairs(source, &after, &all, now).changes_anything() {
+        let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        let reason = format!("it is put back and does not show yet: {}", list.join(", "));
+        let left = format!("{image_id}, available");
+        return Err(StepError::new(ErrorName::NotYetVisible, doing, reason).in_region(region).leaving(left));
+    }
+    Ok((differences, wanted.notes))
+}
+
+async fn survey(aws: &Aws, region: &Region, image_id: &ImageId) -> Result<Survey, StepError> {
+    let survey = aws.survey(region, image_id).await.map_err(|f| f.into_step_error(format!("look at {image_id}")))?;
+    survey.ok_or_else(|| {
+        let reason = "it is gone: somebody deregistered it";
+        StepError::new(ErrorName::ResourceFailed, format!("look at {image_id}"), reason).in_region(region)
+    })
+}
+

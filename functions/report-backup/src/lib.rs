@@ -1,0 +1,123 @@
+//! Owns the last step of a run: it reconciles what was planned with what came back, writes the report,
+//! and gives the verdict.
+
+use ami_backup_aws::Aws;
+use ami_backup_core::{
+    ErrorName, StepError, Timestamp,
+    item::Item,
+    naming::{attempt_prefix, report_key},
+    report::{Outcome, ReportLine, Verdict, cause, reconcile, summary, verdict},
+    selection::{ObjectPlace, Selection},
+};
+use serde::Serialize;
+
+/// The names of the errors that this step ends with.
+pub const ERRORS: &[ErrorName] = &[
+    ErrorName::Throttled,
+    ErrorName::Transient,
+    ErrorName::QuotaExceeded,
+    ErrorName::Conflict,
+    ErrorName::AccessDenied,
+    ErrorName::InvalidInput,
+    ErrorName::Defect,
+];
+
+/// What the step returns.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// How the run ended.
+    pub verdict: Verdict,
+    /// The run.
+    pub run: String,
+    /// Where the report is: one JSON line per image and leg.
+    pub report: ObjectPlace,
+    /// One sentence for people.
+    pub summary: String,
+    /// Number of lines, done and failed.
+    pub counts: Counts,
+    /// Error of the execution, if it fails.
+    pub error: Option<&'static str>,
+    /// Cause of the execution, if it fails.
+    pub cause: Option<String>,
+}
+
+/// Numbers of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Lines in all.
+    pub lines: usize,
+    /// Lines of what was done.
+    pub done: usize,
+    /// Lines of what was not.
+    pub failed: usize,
+}
+
+/// Reports on a run.
+///
+/// # Errors
+/// `Defect` if the list of items is not there.
+pub async fn handle(aws: &Aws, _now: Timestamp, selection: Selection) -> Result<Output, StepError> {
+    let bucket = aws.settings().backup_bucket()?.clone();
+    let attempt = attempt_prefix(&selection.run, selection.started_at);
+    let items = items(aws, &selection).await?;
+    let keys = aws
+        .keys(&bucket, &format!("{attempt}outcomes/"))
+        .await
+        .map_err(|f| f.into_step_error("list the outcomes of the images"))?;
+    let texts =
+        aws.read_texts(&bucket, &keys).await.map_err(|f| f.into_step_error("read the outcomes of the images"))?;
+    // An outcome that cannot be read is one that is missing: its image is then reported as unreported.
+    let outcomes: Vec<Outcome> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    let lines = reconcile(&items, outcomes);
+    let report = ObjectPlace { bucket, key: report_key(&attempt) };
+    aws.write_text(&report.bucket, &report.key, json_lines(&lines)?)
+        .await
+        .map_err(|f| f.into_step_error(format!("write s3://{}/{}", report.bucket, report.key)))?;
+    Ok(output(selection.run, report, &lines))
+}
+
+fn output(run: String, report: ObjectPlace, lines: &[ReportLine]) -> Output {
+    let verdict = verdict(lines);
+    let error = match verdict {
+        Verdict::Ok | Verdict::Warning => None,
+        Verdict::Partial => Some("BackupPartial"),
+        Verdict::Failed => Some("BackupFailed"),
+    };
+    let place = format!("s3://{}/{}", report.bucket, report.key);
+    let failed = lines.iter().filter(|line| line.error.is_some()).count();
+    Output {
+        verdict,
+        summary: summary(&run, lines),
+        counts: Counts { lines: lines.len(), done: lines.len() - failed, failed },
+        error,
+        cause: error.map(|_| cause(&run, verdict, &place, lines)),
+        report,
+        run,
+    }
+}
+
+async fn items(aws: &Aws, selection: &Selection) -> Result<Vec<Item>, StepError> {
+    let Some(place) = &selection.items else {
+        return Ok(Vec::new());
+    };
+    let name = format!("s3://{}/{}", place.bucket, place.key);
+    let broken = |reason: String| StepError::new(ErrorName::Defect, format!("read the items {name}"), reason);
+    let text = aws
+        .read_text(aws.home(), &place.bucket, &place.key)
+        .await
+        .map_err(|f| f.into_step_error(format!("read {name}")))?
+        .ok_or_else(|| broken("they are not there".into()))?;
+    serde_json::from_str(&text).map_err(|error| broken(error.to_string()))
+}
+
+fn json_lines(lines: &[ReportLine]) -> Result<String, StepError> {
+    let mut text = String::new();
+    for line in lines {
+        let json = serde_json::to_string(line)
+            .map_err(|error| StepError::new(ErrorName::Defect, "write the report", error.to_string()))?;
+        text.push_str(&json);
+        text.push('\n');
+    }
+    Ok(text)
+}
