@@ -7,11 +7,10 @@ PYTHON ?= python3
 CARGO ?= cargo
 BIN := .venv/bin
 SAM_BIN := .venv-sam/bin
-NPX := $(or $(shell command -v npx 2>/dev/null),$(CURDIR)/$(SAM_BIN)/npx)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt demo local local-down invoke invoke-all machines faults package clean \
-	lint-rust lint-template lint-machines test-rust test-wire test-local
+.PHONY: help build test lint fmt demo local local-down simulator invoke invoke-all machines faults package clean \
+	lint-rust lint-template lint-machines lint-python test-rust test-wire test-local
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -27,6 +26,9 @@ local: build .venv/ready ## Start the whole stack on this machine and leave it u
 
 local-down: .venv/ready ## Stop the stack that `make local` started
 	@$(BIN)/python -m local.stack stop
+
+simulator: build .venv/ready ## Start the simulated AWS alone, in the foreground, for the aws CLI, an SDK or `sam local invoke`
+	@$(BIN)/python -m local.simulator
 
 invoke: build .venv/ready ## Run one function on its event: FUNCTION=start-store, optionally EVENT=path/to/event.json
 	@test -n "$(FUNCTION)" || { echo "name the function: make invoke FUNCTION=start-store"; exit 2; }
@@ -52,7 +54,7 @@ test-wire: build .venv/ready
 test-local: .venv/ready
 	$(BIN)/python -m unittest discover -v -s local/tests -t .
 
-lint: lint-rust lint-template lint-machines ## Format, clippy, docs, licences, the template and the machines
+lint: lint-rust lint-template lint-machines lint-python ## Format, clippy, docs, licences, the template and the machines
 
 lint-rust:
 	$(CARGO) fmt --all --check
@@ -64,11 +66,16 @@ lint-rust:
 lint-template: .venv-sam/ready
 	SAM_CLI_TELEMETRY=0 $(SAM_BIN)/sam validate --lint --region us-east-1 --template template.yaml
 
-lint-machines: .venv/ready | $(NPX)
-	$(BIN)/python -m local.check_machines --npx $(NPX) --directory .local/state-machines
+lint-machines: $(if $(shell command -v npm 2>/dev/null),,.venv-node/ready)
+	$(if $(shell command -v npm 2>/dev/null),cd tests/asl && npm ci --silent && npm run --silent check,.venv-node/bin/python tests/asl/check.py)
 
-fmt: ## Format the Rust code
+lint-python: .venv/ready
+	$(BIN)/ruff check --quiet local
+	$(BIN)/ruff format --quiet --check local
+
+fmt: .venv/ready ## Format the Rust and the Python code
 	$(CARGO) fmt --all
+	$(BIN)/ruff format --quiet local
 
 package: .venv-sam/build-ready ## Build the release packages as `sam build` does, for `sam deploy` (half an hour the first time)
 	PATH="$(CURDIR)/$(SAM_BIN):$$PATH" SAM_CLI_TELEMETRY=0 $(SAM_BIN)/sam build
@@ -76,7 +83,7 @@ package: .venv-sam/build-ready ## Build the release packages as `sam build` does
 clean: ## Stop a running stack and remove what was built and installed here
 	-@test ! -x $(BIN)/python || $(BIN)/python -m local.stack stop
 	$(CARGO) clean
-	rm -rf .venv .venv-sam .local .aws-sam
+	rm -rf .venv .venv-sam .venv-node .local .aws-sam tests/asl/node_modules
 
 # ---- Python environments, remade when their requirements change -----------------------------------------------------
 
@@ -100,5 +107,7 @@ endef
 	$(SAM_BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-$(CURDIR)/$(SAM_BIN)/npx: local/requirements-node.txt | .venv-sam/ready
-	$(SAM_BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+.venv-node/ready: local/requirements-node.txt
+	@$(call make-venv,.venv-node)
+	.venv-node/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

@@ -16,55 +16,24 @@ from pathlib import Path
 from typing import Any
 
 from . import rie, simulator
+from .comparison import difference
 from .processes import (
     LOOPBACK,
     StackError,
     clean_environment,
+    end_on_signals,
     free_port,
+    listens,
     start,
-    stop_group,
+    stop_child,
     tail,
     wait_until,
-    listens,
 )
-from .stack import STATE, end_on_signals
 
 ROOT = simulator.ROOT
 EVENTS = ROOT / "events"
+STATE = ROOT / ".local"
 TIMEOUT_SECONDS = 60
-
-# What template.yaml would set; the names are those of the demo account.
-SETTINGS = {
-    "BACKUP_BUCKET": "ami-backup-demo-backups",
-    "EXPORT_BUCKET": "ami-backup-demo-exports",
-    "EXPORT_ROLE_NAME": "ami-backup-demo-export",
-    "KMS_KEYS": "{}",
-    "MINIMUM_WAIT_SECONDS": "1",
-    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:ami-backup-demo",
-}
-
-
-def difference(expected: Any, answer: Any, path: str = "answer") -> str | None:
-    """Why `answer` does not contain `expected`, or nothing if it does.
-
-    An object may hold more than is expected of it; a list may not.
-    """
-    if isinstance(expected, dict):
-        if not isinstance(answer, dict):
-            return f"{path} should be an object, but is {json.dumps(answer)}"
-        for name, value in expected.items():
-            if name not in answer:
-                return f"{path}.{name} is missing"
-            found = difference(value, answer[name], f"{path}.{name}")
-            if found:
-                return found
-        return None
-    if isinstance(expected, list) and isinstance(answer, list) and len(expected) == len(answer):
-        pairs = enumerate(zip(expected, answer, strict=True))
-        return next((found for i, (e, a) in pairs if (found := difference(e, a, f"{path}[{i}]"))), None)
-    if expected == answer:
-        return None
-    return f"{path} should be {json.dumps(expected)}, but is {json.dumps(answer)}"
 
 
 def call(function: str, event: bytes, directory: Path) -> Any:
@@ -81,7 +50,7 @@ def call(function: str, event: bytes, directory: Path) -> Any:
             AWS_ENDPOINT_URL=endpoint,
             AWS_LAMBDA_FUNCTION_NAME=function,
             AWS_LAMBDA_FUNCTION_TIMEOUT=str(TIMEOUT_SECONDS),
-            **SETTINGS,
+            **simulator.DEMO_SETTINGS,
         )
         command = [str(program), "--runtime-interface-emulator-address", f"{LOOPBACK}:{port}"]
         command += ["--runtime-api-address", f"{LOOPBACK}:{runtime_port}", str(binary), "bootstrap"]
@@ -94,8 +63,8 @@ def call(function: str, event: bytes, directory: Path) -> Any:
             return json.loads(reply.read() or b"null")
     finally:
         if emulator is not None:
-            stop_group(emulator.pid)
-        stop_group(aws.pid)
+            stop_child(emulator)
+        stop_child(aws)
 
 
 def check(function: str, event: Path | None, quiet: bool) -> str | None:

@@ -102,6 +102,12 @@ def stop_group(group: int, patience_seconds: float = 5.0) -> None:
             time.sleep(0.02)
 
 
+def stop_child(child: subprocess.Popen[bytes]) -> None:
+    """End a child and everything in its group."""
+    stop_group(child.pid)
+    child.wait()
+
+
 def tail(log: Path, lines: int = 15) -> str:
     """The last lines of a log, for an error message."""
     try:
@@ -115,7 +121,9 @@ def wait_until(what: str, ready: Callable[[], bool], child: subprocess.Popen[byt
     until = time.monotonic() + seconds
     while not ready():
         if child.poll() is not None:
-            raise StackError(f"{what} ended with status {child.returncode} before it was ready; {log} ends:\n{tail(log)}")
+            raise StackError(
+                f"{what} ended with status {child.returncode} before it was ready; {log} ends:\n{tail(log)}"
+            )
         if time.monotonic() > until:
             raise StackError(f"{what} was not ready after {seconds:.0f} s; {log} ends:\n{tail(log)}")
         time.sleep(0.05)
@@ -149,3 +157,16 @@ def listens(port: int) -> bool:
     """Whether something accepts connections on `port` of the loopback interface."""
     with socket.socket() as probe:
         return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def end_on_signals() -> None:
+    """Turn the signals that end a program into an exception, so that ``with Stack(…)`` cleans up."""
+
+    def end(number: int, _frame: object) -> None:
+        # A second signal must not cut the cleaning up short.
+        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, end)

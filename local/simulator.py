@@ -1,4 +1,7 @@
-"""Starts the simulated AWS as a program, and talks to its administration paths."""
+"""Starts the simulated AWS as a program, and talks to its administration paths.
+
+``python -m local.simulator`` runs it alone, in the foreground, with the demo account and its own S3.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from .processes import LOOPBACK, clean_environment, start, wait_until
+from .processes import CREDENTIALS, LOOPBACK, clean_environment, end_on_signals, start, stop_child, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARIES = ROOT / "target" / "debug"
@@ -74,3 +77,37 @@ class Administration:
     def clear_faults(self) -> None:
         """Remove every fault rule."""
         self._ask("DELETE", "faults")
+
+
+# What template.yaml would set where it is not deployed; the names are those of the demo account.
+DEMO_SETTINGS = {
+    "BACKUP_BUCKET": "ami-backup-demo-backups",
+    "EXPORT_BUCKET": "ami-backup-demo-exports",
+    "EXPORT_ROLE_NAME": "ami-backup-demo-export",
+    "KMS_KEYS": "{}",
+    "MINIMUM_WAIT_SECONDS": "1",
+    "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:ami-backup-demo",
+}
+
+
+def main() -> None:
+    """Run the simulator until a signal ends it; writes what `sam local invoke` and a shell need to reach it."""
+    directory = ROOT / ".local" / "simulator"
+    end_on_signals()
+    child, url = launch(directory, DEMO_ACCOUNT)
+    try:
+        endpoints = {"AWS_ENDPOINT_URL": url, "AWS_ENDPOINT_URL_EC2": url, "AWS_ENDPOINT_URL_S3": url}
+        sam = {"Parameters": {**DEMO_SETTINGS, **endpoints}}
+        (directory.parent / "env.json").write_text(json.dumps(sam, indent=2) + "\n", encoding="utf-8")
+        exports = [f"export {name}={value}" for name, value in {"AWS_ENDPOINT_URL": url, **CREDENTIALS}.items()]
+        (directory / "env").write_text("\n".join(exports) + "\nunset AWS_PROFILE AWS_SESSION_TOKEN\n", encoding="utf-8")
+        print(f"simulated AWS at {url}; Ctrl-C ends it\n")
+        print("  . .local/simulator/env && .venv/bin/aws ec2 describe-images --owners self")
+        print("  sam local invoke --config-env local StartStoreFunction -e events/start-store.json", flush=True)
+        child.wait()
+    finally:
+        stop_child(child)
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +20,7 @@ import boto3
 
 from . import ministack, simulator
 from .deploy import Deployment
-from .processes import CREDENTIALS, LOOPBACK, StackError, command_of, free_port, stop_group
+from .processes import CREDENTIALS, LOOPBACK, StackError, command_of, end_on_signals, free_port, stop_group
 
 ROOT = ministack.ROOT
 STATE = ROOT / ".local"
@@ -33,15 +33,21 @@ _OURS = ("local.launch_ministack", "simulated-aws")
 
 
 class Stack:
-    """A stack whose files are in `directory`; ends with this process unless `outlive`."""
+    """A stack whose files are in `directory`; ends with this process unless `outlive`.
 
-    def __init__(self, directory: Path, outlive: bool = False) -> None:
+    With `through_simulator` the functions' S3 calls pass through the simulator, which hands them on, so that its
+    fault rules apply to them as well.
+    """
+
+    def __init__(self, directory: Path, outlive: bool = False, through_simulator: bool = False) -> None:
         self.directory = directory
         self.outlive = outlive
+        self.through_simulator = through_simulator
         self.ministack = ""
         self.simulator = ""
         self.outputs: dict[str, str] = {}
         self._groups: dict[str, int] = {}
+        self._children: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Stack:
         try:
@@ -56,31 +62,26 @@ class Stack:
     ) -> None:
         self.stop()
 
-    def start(self, through_simulator: bool = False) -> None:
-        """Start both programs and deploy the template.
-
-        With `through_simulator` the functions' S3 calls pass through the simulator, which hands them on, so that
-        its fault rules apply to them as well.
-        """
+    def start(self) -> None:
+        """Start both programs and deploy the template."""
         self.stop()
         self.directory.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.ministack = f"http://{LOOPBACK}:{port}"
-        process, self.simulator = simulator.launch(
-            self.directory, simulator.DEMO_ACCOUNT, self.ministack, self.outlive
-        )
-        self._started("simulator", process.pid)
+        process, self.simulator = simulator.launch(self.directory, simulator.DEMO_ACCOUNT, self.ministack, self.outlive)
+        self._started("simulator", process)
         process = ministack.launch(self.directory, port, self.simulator, self.outlive)
-        self._started("ministack", process.pid)
+        self._started("ministack", process)
         endpoints = {"EndpointUrl": self.ministack, "Ec2EndpointUrl": self.simulator}
-        if through_simulator:
+        if self.through_simulator:
             endpoints["S3EndpointUrl"] = self.simulator
         parameters = {"MinimumWaitSeconds": "1", "FunctionTimeoutSeconds": str(FUNCTION_TIMEOUT_SECONDS), **endpoints}
         self.outputs = Deployment(self.session(), self.ministack, ROOT, simulator.BINARIES).run(parameters)
         self._write()
 
-    def _started(self, name: str, group: int) -> None:
-        self._groups[name] = group
+    def _started(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        self._children.append(child)
+        self._groups[name] = child.pid
         self._write()
 
     @property
@@ -106,6 +107,9 @@ class Stack:
         running = [group for group in groups.values() if any(ours in command_of(group) for ours in _OURS)]
         for group in reversed(running):
             stop_group(group)
+        for child in self._children:
+            child.wait()
+        self._children.clear()
         self._groups.clear()
         self._file.unlink(missing_ok=True)
         return bool(running)
@@ -124,19 +128,6 @@ class Stack:
     def administration(self) -> simulator.Administration:
         """The simulator's administration paths."""
         return simulator.Administration(self.simulator)
-
-
-def end_on_signals() -> None:
-    """Turn the signals that end a program into an exception, so that ``with Stack(…)`` cleans up."""
-
-    def end(number: int, _frame: object) -> None:
-        # A second signal must not cut the cleaning up short.
-        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ending, signal.SIG_IGN)
-        raise SystemExit(128 + number)
-
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, end)
 
 
 def _how_to(stack: Stack) -> str:

@@ -12,23 +12,26 @@ from typing import Any
 import boto3
 
 from local import ministack, patches
-from local.processes import CREDENTIALS, LOOPBACK, free_port, stop_group
+from local.processes import CREDENTIALS, LOOPBACK, free_port, stop_child
 
 
 class MachinesOnMiniStack(unittest.TestCase):
     """JSONata machines that MiniStack alone runs wrongly."""
 
+    states: Any
+    s3: Any
+
     @classmethod
     def setUpClass(cls) -> None:
-        cls.directory = tempfile.TemporaryDirectory(prefix="ami-backup-patches-")
+        directory = tempfile.TemporaryDirectory(prefix="ami-backup-patches-")
+        cls.addClassCleanup(directory.cleanup)
         port = free_port()
-        cls.process = ministack.launch(Path(cls.directory.name), port, None)
-        cls.addClassCleanup(cls.directory.cleanup)
-        cls.addClassCleanup(stop_group, cls.process.pid)
+        process = ministack.launch(Path(directory.name), port, None)
+        cls.addClassCleanup(stop_child, process)
         session = boto3.Session(CREDENTIALS["AWS_ACCESS_KEY_ID"], "test", region_name="us-east-1")
         endpoint = f"http://{LOOPBACK}:{port}"
-        cls.states: Any = session.client("stepfunctions", endpoint_url=endpoint)
-        cls.s3: Any = session.client("s3", endpoint_url=endpoint)
+        cls.states = session.client("stepfunctions", endpoint_url=endpoint)
+        cls.s3 = session.client("s3", endpoint_url=endpoint)
         cls.s3.create_bucket(Bucket="items")
 
     def run_machine(self, states: dict, given: Any = None, start: str | None = None) -> dict[str, Any]:
@@ -47,7 +50,9 @@ class MachinesOnMiniStack(unittest.TestCase):
         return ended
 
     def test_a_succeed_state_has_its_output(self) -> None:
-        ended = self.run_machine({"Done": {"Type": "Succeed", "Output": {"twice": "{% $states.input.n * 2 %}"}}}, {"n": 4})
+        ended = self.run_machine(
+            {"Done": {"Type": "Succeed", "Output": {"twice": "{% $states.input.n * 2 %}"}}}, {"n": 4}
+        )
         self.assertEqual(ended["output"], {"twice": 8})
 
     def test_a_succeed_state_inside_a_branch_has_its_output(self) -> None:
