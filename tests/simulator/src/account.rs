@@ -45,6 +45,9 @@ pub struct Settings {
     pub api_buckets: bool,
     /// How long each answer takes, in milliseconds.
     pub latency_ms: u64,
+    /// How long RestoreObject of an archived object takes, in milliseconds. Absent: the hours that
+    /// AWS documents.
+    pub thaw_ms: Option<u64>,
     /// Limits on work in progress and on sizes.
     pub quotas: Quotas,
     /// What happens where AWS documents nothing.
@@ -64,6 +67,7 @@ impl Default for Settings {
             consistency_delay_ms: 0,
             api_buckets: true,
             latency_ms: 0,
+            thaw_ms: None,
             quotas: Quotas::default(),
             choices: Choices::default(),
         }
@@ -262,6 +266,9 @@ pub struct Volume {
     /// Tags of the snapshot of an image's device.
     #[serde(default)]
     pub snapshot_tags: BTreeMap<String, String>,
+    /// Accounts that the snapshot of an image's device is shared with.
+    #[serde(default)]
+    pub snapshot_permissions: Vec<String>,
 }
 
 /// An image with the snapshots behind it.

@@ -85,13 +85,7 @@ impl Faults {
 
     /// Counts this call for every rule that matches it, and says what goes wrong: the first rule in
     /// the list whose turn it is wins.
-    pub fn decide(
-        &self,
-        service: &str,
-        action: &str,
-        function: Option<&str>,
-        region: &str,
-    ) -> Option<Effect> {
+    pub fn decide(&self, service: &str, action: &str, function: Option<&str>, region: &str) -> Option<Effect> {
         let mut decided = None;
         let mut armed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for one in armed.iter_mut().filter(|one| one.rule.matches(service, action, function, region)) {
@@ -106,9 +100,7 @@ impl Faults {
 
 impl Rule {
     fn matches(&self, service: &str, action: &str, function: Option<&str>, region: &str) -> bool {
-        let same = |wanted: &Option<String>, found: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted == found)
-        };
+        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
         same(&self.service, service)
             && (self.action == "*" || self.action == action)
             && (self.function.is_none() || self.function.as_deref() == function)
@@ -142,9 +134,7 @@ mod tests {
     fn strikes(rule: Rule, calls: usize) -> Vec<bool> {
         let faults = Faults::default();
         faults.set(vec![rule]);
-        (0..calls)
-            .map(|_| faults.decide("ec2", "CopyImage", None, "us-east-1").is_some())
-            .collect()
+        (0..calls).map(|_| faults.decide("ec2", "CopyImage", None, "us-east-1").is_some()).collect()
     }
 
     #[test]
@@ -164,21 +154,14 @@ mod tests {
         let faults = Faults::default();
         faults.set(vec![Rule { function: Some("copy-region".into()), ..cut(None, None) }]);
         assert_eq!(faults.decide("ec2", "CopyImage", Some("start-store"), "us-east-1"), None);
-        assert_eq!(
-            faults.decide("ec2", "CopyImage", Some("copy-region"), "us-east-1"),
-            Some(Effect::Cut)
-        );
+        assert_eq!(faults.decide("ec2", "CopyImage", Some("copy-region"), "us-east-1"), Some(Effect::Cut));
     }
 
     #[test]
     fn rules_are_read_from_json() {
-        let rule: Rule = serde_json::from_str(
-            r#"{"action":"CopyImage","nth":2,"effect":{"refuse":{"code":"InternalError"}}}"#,
-        )
-        .unwrap();
-        assert_eq!(
-            rule.effect,
-            Effect::Refuse { code: "InternalError".into(), message: None, status: None }
-        );
+        let rule: Rule =
+            serde_json::from_str(r#"{"action":"CopyImage","nth":2,"effect":{"refuse":{"code":"InternalError"}}}"#)
+                .unwrap();
+        assert_eq!(rule.effect, Effect::Refuse { code: "InternalError".into(), message: None, status: None });
     }
 }

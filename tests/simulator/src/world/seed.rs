@@ -1,0 +1,242 @@
+//! Owns the beginning: makes the world of the account file.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::state::{Device, GIB, Image, Instance, Owner, Protection, Snapshot, State, Volume, hex, later};
+use crate::account::{self, AccountFile, ObjectKind};
+use crate::ec2::envelope;
+use crate::objects::StoredObject;
+
+/// The state that the file describes, at `now`.
+pub(super) fn state(file: &AccountFile, now: Timestamp) -> State {
+    let mut state =
+        State { accounts: file.accounts.iter().map(Owner::of).collect(), seed: file.settings.seed, ..State::default() };
+    for account in &file.accounts {
+        for described in &account.instances {
+            state.instances.insert(described.id.clone(), instance(&account.id, described, now));
+        }
+        for described in &account.images {
+            let (image, snapshots) = image(&account.id, described, now);
+            state.images.insert(image.id.clone(), image);
+            state.snapshots.extend(snapshots.into_iter().map(|snapshot| (snapshot.id.clone(), snapshot)));
+        }
+        for described in &account.snapshots {
+            state.snapshots.insert(described.id.clone(), snapshot(&account.id, described, now));
+        }
+    }
+    state
+}
+
+/// Every object of the account file, ready to be put: bucket, key, object.
+pub fn objects_of(file: &AccountFile, now: Timestamp) -> Vec<(String, String, StoredObject)> {
+    let mut all = Vec::new();
+    for account in &file.accounts {
+        for bucket in &account.buckets {
+            for described in &bucket.objects {
+                let object = object(account, bucket, described, now);
+                all.push((bucket.name.clone(), described.key.clone(), object));
+            }
+        }
+    }
+    all
+}
+
+fn object(
+    account: &account::Account,
+    bucket: &account::Bucket,
+    described: &account::Object,
+    now: Timestamp,
+) -> StoredObject {
+    let mut object = match described.kind {
+        ObjectKind::Text => {
+            let body = described.text.clone().unwrap_or_default().into_bytes();
+            StoredObject { body, ..StoredObject::default() }
+        }
+        ObjectKind::StoredImage => {
+            let id = described.image_id.clone().unwrap_or_else(|| "ami-0000000000000dead".into());
+            let found = described.image.as_ref().or_else(|| account.images.iter().find(|image| image.id == id));
+            let gone;
+            let found = match found {
+                Some(image) => image,
+                None => {
+                    gone = gone_image(&id, &bucket.region);
+                    &gone
+                }
+            };
+            let (image, snapshots) = image(&account.id, found, now);
+            let snapshots: BTreeMap<_, _> = snapshots.into_iter().map(|one| (one.id.clone(), one)).collect();
+            envelope::stored_object(&image, &snapshots, &account.id, now)
+        }
+    };
+    object.storage_class.clone_from(&described.storage_class);
+    object.tags.clone_from(&described.tags);
+    object
+}
+
+fn gone_image(id: &str, region: &str) -> account::Image {
+    account::Image {
+        region: region.into(),
+        id: id.into(),
+        name: format!("stored-{id}"),
+        description: String::new(),
+        tags: BTreeMap::new(),
+        state: "available".into(),
+        state_reason: None,
+        launch_permissions: Vec::new(),
+        creation_date: None,
+        deprecate_at: None,
+        deregistration_protection: false,
+        source_instance_id: None,
+        machine: account::Machine::default(),
+        volumes: vec![account::Volume {
+            device: "/dev/xvda".into(),
+            id: None,
+            size_gib: 8,
+            used_gib: Some(2),
+            encrypted: false,
+            kms_key_id: None,
+            volume_type: "gp3".into(),
+            iops: None,
+            throughput: None,
+            delete_on_termination: true,
+            snapshot_id: None,
+            snapshot_tags: BTreeMap::new(),
+            snapshot_permissions: Vec::new(),
+        }],
+    }
+}
+
+fn yesterday(now: Timestamp) -> Timestamp {
+    later(now, SignedDuration::from_hours(-24))
+}
+
+fn made_up(prefix: &str, of: &str) -> String {
+    format!("{prefix}-{}", &hex(of.as_bytes())[..17])
+}
+
+fn used_bytes(size_gib: u64, used_gib: Option<u64>) -> u64 {
+    used_gib.map_or(size_gib * GIB / 2, |used| used * GIB)
+}
+
+fn instance(account: &str, described: &account::Instance, now: Timestamp) -> Instance {
+    let volume = |volume: &account::Volume| Volume {
+        id: volume.id.clone().unwrap_or_else(|| made_up("vol", &format!("{}{}", described.id, volume.device))),
+        device: volume.device.clone(),
+        size_gib: volume.size_gib,
+        used_bytes: used_bytes(volume.size_gib, volume.used_gib),
+        encrypted: volume.encrypted,
+        kms_key_id: key(account, &described.region, volume.encrypted, volume.kms_key_id.as_ref()),
+        volume_type: volume.volume_type.clone(),
+        iops: volume.iops,
+        throughput: volume.throughput,
+        delete_on_termination: volume.delete_on_termination,
+        tags: BTreeMap::new(),
+    };
+    Instance {
+        id: described.id.clone(),
+        account: account.into(),
+        region: described.region.clone(),
+        state: described.state.clone(),
+        tags: described.tags.clone(),
+        image_id: described.image_id.clone().unwrap_or_else(|| made_up("ami", &described.id)),
+        instance_type: described.instance_type.clone(),
+        launched: described.launch_time.unwrap_or(now),
+        machine: described.machine.clone(),
+        volumes: described.volumes.iter().map(volume).collect(),
+        reboots: 0,
+    }
+}
+
+fn key(account: &str, region: &str, encrypted: bool, given: Option<&String>) -> Option<String> {
+    encrypted.then(|| given.cloned().unwrap_or_else(|| State::default_key(account, region)))
+}
+
+fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, Vec<Snapshot>) {
+    let created = described.creation_date.unwrap_or_else(|| yesterday(now));
+    let mut snapshots = Vec::new();
+    let mut devices = Vec::new();
+    for volume in &described.volumes {
+        let of = format!("{}{}", described.id, volume.device);
+        let snapshot_id = volume.snapshot_id.clone().unwrap_or_else(|| made_up("snap", &of));
+        devices.push(Device {
+            name: volume.device.clone(),
+            snapshot_id: snapshot_id.clone(),
+            size_gib: volume.size_gib,
+            volume_type: volume.volume_type.clone(),
+            iops: volume.iops,
+            throughput: volume.throughput,
+            delete_on_termination: volume.delete_on_termination,
+            encrypted: volume.encrypted,
+        });
+        let description = match &described.source_instance_id {
+            Some(instance) => format!("Created by CreateImage({instance}) for {}", described.id),
+            None => String::new(),
+        };
+        snapshots.push(Snapshot {
+            id: snapshot_id,
+            account: account.into(),
+            region: described.region.clone(),
+            description,
+            tags: volume.snapshot_tags.clone(),
+            volume_id: volume.id.clone().unwrap_or_else(|| made_up("vol", &of)),
+            size_gib: volume.size_gib,
+            used_bytes: used_bytes(volume.size_gib, volume.used_gib),
+            encrypted: volume.encrypted,
+            kms_key_id: key(account, &described.region, volume.encrypted, volume.kms_key_id.as_ref()),
+            started: created,
+            completed: Some(created),
+            state: "completed".into(),
+            state_message: None,
+            volume_permissions: volume.snapshot_permissions.iter().cloned().collect(),
+            visible_at: Timestamp::MIN,
+            work: None,
+        });
+    }
+    let protection = if described.deregistration_protection { Protection::On } else { Protection::Off };
+    let image = Image {
+        id: described.id.clone(),
+        account: account.into(),
+        region: described.region.clone(),
+        name: described.name.clone(),
+        description: described.description.clone(),
+        tags: described.tags.clone(),
+        state: described.state.clone(),
+        state_reason: described.state_reason.clone().map(|reason| ("Client.InternalError".into(), reason)),
+        launch_permissions: described.launch_permissions.iter().cloned().collect(),
+        created,
+        deprecate_at: described.deprecate_at,
+        protection,
+        source_instance_id: described.source_instance_id.clone(),
+        source_image: None,
+        machine: described.machine.clone(),
+        devices,
+        visible_at: Timestamp::MIN,
+        work: None,
+    };
+    (image, snapshots)
+}
+
+fn snapshot(account: &str, described: &account::Snapshot, now: Timestamp) -> Snapshot {
+    let started = described.start_time.unwrap_or_else(|| yesterday(now));
+    Snapshot {
+        id: described.id.clone(),
+        account: account.into(),
+        region: described.region.clone(),
+        description: described.description.clone(),
+        tags: described.tags.clone(),
+        volume_id: described.volume_id.clone().unwrap_or_else(|| made_up("vol", &described.id)),
+        size_gib: described.size_gib,
+        used_bytes: used_bytes(described.size_gib, described.used_gib),
+        encrypted: described.encrypted,
+        kms_key_id: key(account, &described.region, described.encrypted, described.kms_key_id.as_ref()),
+        started,
+        completed: Some(started),
+        state: "completed".into(),
+        state_message: None,
+        volume_permissions: Default::default(),
+        visible_at: Timestamp::MIN,
+        work: None,
+    }
+}
