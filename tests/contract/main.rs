@@ -1,0 +1,13 @@
+//! Owns what must agree between files that no compiler reads together: the packages, the template, the
+//! state machines, the events and the names of the errors.
+//!
+//! Every rule is about all functions or all machines that are there. A new one is held against it
+//! without a line here, but for the list of error names in `errors.rs`, which the compiler needs.
+
+mod errors;
+mod events;
+mod machines;
+mod permissions;
+mod project;
+mod template;
+mod wiring;
