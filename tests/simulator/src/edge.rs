@@ -309,7 +309,7 @@ impl Simulator {
     /// The error document of the service that was called.
     fn refuse(&self, caller: &Caller, code: &str, message: &str, status: Option<u16>, id: &str) -> Response<Bytes> {
         if caller.service == "ec2" {
-            return ec2::refusal(code, message, id, status);
+            return ec2::refusal(code, message, status);
         }
         let status = refusal_status(&caller.service, code, status);
         let fault = if status.is_server_error() { "Receiver" } else { "Sender" };
