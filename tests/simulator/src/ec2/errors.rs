@@ -79,9 +79,14 @@ fn status_of(code: &str) -> u16 {
     }
 }
 
-/// The error document of EC2, also for calls that never reach the world (faults). `status` replaces
-/// the one that goes with the code.
-pub fn refusal(code: &str, message: &str, request_id: &str, status: Option<u16>) -> Response<Bytes> {
+/// The error document of EC2, for calls that never reach the world (faults). `status` replaces the one
+/// that goes with the code.
+pub fn refusal(code: &str, message: &str, status: Option<u16>) -> Response<Bytes> {
+    document(code, message, "00000000-0000-4000-8000-000000000000", status)
+}
+
+/// The error document of EC2.
+pub(super) fn document(code: &str, message: &str, request_id: &str, status: Option<u16>) -> Response<Bytes> {
     let mut xml = Xml::document("Response");
     xml.group("Errors", |xml| {
         xml.group("Error", |xml| {

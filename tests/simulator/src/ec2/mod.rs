@@ -84,7 +84,7 @@ impl Ec2 {
                 let text = xml.finish(&format!("{action}Response"));
                 errors::response(StatusCode::OK, &request_id, text, Outcome("ok".into()))
             }
-            Err(error) => refusal(&error.code, &error.message, &request_id, None),
+            Err(error) => errors::document(&error.code, &error.message, &request_id, None),
         }
     }
 }
