@@ -55,8 +55,11 @@ pub const CREATE_BUDGET: SignedDuration = SignedDuration::from_hours(24);
 /// Minutes that a GiB may take: copies of 10 hours for 300 GiB have been reported and finished.
 const MINUTES_PER_GIB: i64 = 2;
 
-/// The longest pause between two looks: a quarter of an hour late is not noticed after ten hours.
-const LONGEST_WAIT_SECONDS: f64 = 900.0;
+/// The longest pause between two looks: after days, two hours late is not noticed.
+const LONGEST_WAIT_SECONDS: f64 = 7_200.0;
+
+/// The longest pause for an estimate's sake: early estimates are poor.
+const LONGEST_ESTIMATED_WAIT_SECONDS: f64 = 900.0;
 
 /// How long a wait for `size_gib` may last, unless the policy allows `deadline_minutes`.
 pub fn budget(size_gib: u64, deadline_minutes: Option<u32>) -> SignedDuration {
@@ -114,7 +117,7 @@ impl<S> Turn<S> {
         self.stop_if_late(what, seen, ErrorName::DeadlineExceeded, now)?;
         let elapsed = self.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
         self.status = Some(Status::InProgress);
-        self.wait_seconds = Some(self.bounded(wait_seconds(percent, elapsed, self.polls, minimum_wait_seconds), now));
+        self.wait_seconds = Some(self.bounded(wait_seconds(percent, elapsed, minimum_wait_seconds), now));
         self.last_seen = Some(percent.map_or_else(|| what.to_owned(), |percent| format!("{what} {percent} %")));
         self.polls = self.polls.saturating_add(1);
         Ok(self)
@@ -128,7 +131,7 @@ impl<S> Turn<S> {
         self.stop_if_late(why, None, ErrorName::QuotaExceeded, now)?;
         let elapsed = self.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
         self.status = Some(Status::Deferred);
-        self.wait_seconds = Some(self.bounded(wait_seconds(None, elapsed, self.polls, minimum_wait_seconds), now));
+        self.wait_seconds = Some(self.bounded(wait_seconds(None, elapsed, minimum_wait_seconds), now));
         self.last_seen = Some(format!("deferred: {why}"));
         self.polls = self.polls.saturating_add(1);
         Ok(self)
@@ -168,22 +171,19 @@ impl<S> Turn<S> {
 
 /// Seconds to wait before the next look.
 ///
-/// With progress to go by, a quarter of the estimated rest, so that the looks get closer as the end
-/// comes near; without, half as long again with each look. Either way a wait of a week takes fewer
-/// looks than an execution has history for (25,000 events, about nine a look).
-pub fn wait_seconds(percent: Option<u8>, elapsed: SignedDuration, polls: u32, minimum: u32) -> u32 {
+/// A fifteenth of the time that has passed: whatever is waited for is noticed at most 7 % late, and
+/// the looks grow with the logarithm of the wait, so that all legs of an image together stay within
+/// the 25,000 events of an execution's history (about nine a look). With progress to go by, a quarter
+/// of the estimated rest, if that is longer.
+pub fn wait_seconds(percent: Option<u8>, elapsed: SignedDuration, minimum: u32) -> u32 {
     let minimum = f64::from(minimum.max(1));
-    let growing = minimum * 1.5_f64.powi(i32::try_from(polls.min(40)).unwrap_or(40));
-    let seconds = match percent {
-        Some(percent @ 1..=99) => {
-            let percent = f64::from(percent);
-            let rest = elapsed.as_secs_f64() * (100.0 - percent) / percent;
-            // Estimates can be stuck: what grows by looks is the floor of what is estimated / 8.
-            (rest / 4.0).max((growing / 8.0).min(LONGEST_WAIT_SECONDS))
-        }
-        _ => growing.min(LONGEST_WAIT_SECONDS / 3.0),
+    let elapsed = elapsed.as_secs_f64().max(0.0);
+    let rest = match percent {
+        Some(percent @ 1..=99) => elapsed * f64::from(100 - percent) / f64::from(percent),
+        _ => 0.0,
     };
-    whole_seconds(seconds.clamp(minimum, LONGEST_WAIT_SECONDS.max(minimum)))
+    let by_progress = (rest / 4.0).min(LONGEST_ESTIMATED_WAIT_SECONDS);
+    whole_seconds((elapsed / 15.0).max(by_progress).clamp(minimum, LONGEST_WAIT_SECONDS.max(minimum)))
 }
 
 #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped above")]
@@ -238,23 +238,24 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_wait_is_never_shorter_than_the_minimum_nor_longer_than_a_quarter_of_an_hour(
-            percent in proptest::option::of(0_u8..=100), elapsed in 0_i64..10_000_000, polls in 0_u32..100_000, minimum in 0_u32..600,
+        fn a_wait_is_never_shorter_than_the_minimum_nor_longer_than_two_hours(
+            percent in proptest::option::of(0_u8..=100), elapsed in -10_i64..10_000_000, minimum in 0_u32..600,
         ) {
-            let seconds = wait_seconds(percent, SignedDuration::from_secs(elapsed), polls, minimum);
+            let seconds = wait_seconds(percent, SignedDuration::from_secs(elapsed), minimum);
             prop_assert!(seconds >= minimum.max(1));
-            prop_assert!(seconds <= 900);
+            prop_assert!(seconds <= 7_200);
         }
 
-        /// 25,000 events at nine a look leave room for 2,700 looks.
+        /// A history has 25,000 events, a look takes about nine: twelve legs (an object, a file and ten
+        /// copies) that are stuck for as long as the largest image may take still fit.
         #[test]
-        fn a_wait_of_six_days_takes_fewer_looks_than_a_history_has_room_for(stuck_at in proptest::option::of(0_u8..=100)) {
-            let (mut elapsed, mut polls) = (0_i64, 0_u32);
-            while elapsed < 6 * 24 * 3600 {
-                elapsed += i64::from(wait_seconds(stuck_at, SignedDuration::from_secs(elapsed), polls, 1));
-                polls += 1;
+        fn twelve_stuck_legs_fit_into_one_history(stuck_at in proptest::option::of(0_u8..=100)) {
+            let (mut elapsed, mut looks) = (0_i64, 0_u32);
+            while elapsed < 7 * 24 * 3600 {
+                elapsed += i64::from(wait_seconds(stuck_at, SignedDuration::from_secs(elapsed), 15));
+                looks += 1;
             }
-            prop_assert!(polls < 2_500, "{polls} looks");
+            prop_assert!(12 * 9 * looks < 25_000, "{looks} looks");
         }
     }
 }
