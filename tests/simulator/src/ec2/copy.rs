@@ -210,11 +210,12 @@ fn key_of_copy(context: &Context<'_>, snapshot: &Snapshot, encrypts: bool) -> Op
 
 /// Whether the caller may do all of this with the key; each action is written down.
 pub(super) fn may_use_key(context: &Context<'_>, key: &str, actions: &[&str]) -> bool {
-    let may = |action: &&str| {
+    let mut may = true;
+    for action in actions {
         let request = Request::new(format!("kms:{action}"), key).with("kms:GrantIsForAWSResource", "true");
-        context.implied(&request)
-    };
-    actions.iter().map(|action| may(action)).fold(true, |all, one| all && one)
+        may &= context.implied(&request);
+    }
+    may
 }
 
 /// Whether the key exists as far as the account file says, in the Region of the call.
@@ -267,7 +268,7 @@ fn thousands(number: i64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -37,10 +37,6 @@ impl Filters {
         Ok(Self(filters))
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Whether all filters hold for something with these tags, of which `field` gives the values that
     /// it has for a filter name.
     pub(crate) fn hold(&self, tags: &Tags, field: impl Fn(&str) -> Vec<String>) -> bool {

@@ -76,10 +76,6 @@ impl Params {
         Self(inside.collect())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// Everything but the named parameters, in one text: equal texts mean equal requests.
     pub(crate) fn fingerprint(&self, except: &[&str]) -> String {
         let pairs = self.0.iter().filter(|(name, _)| !except.contains(&name.as_str()));

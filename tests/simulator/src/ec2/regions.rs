@@ -26,7 +26,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     let filters = Filters::read(params, &["region-name", "opt-in-status", "endpoint"])?;
     let owner = state.owner(context.account());
     let mut all: Vec<(&str, &str)> = Vec::new();
-    for owner in owner {
+    if let Some(owner) = owner {
         all.extend(owner.regions.iter().map(|region| (region.as_str(), "opt-in-not-required")));
         all.extend(owner.disabled_regions.iter().map(|region| (region.as_str(), "not-opted-in")));
     }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use jiff::Timestamp;
-use quick_xml::escape::escape;
+use quick_xml::escape::partial_escape;
 
 use crate::world::Tags;
 
@@ -41,7 +41,7 @@ impl Xml {
     /// `<name>value</name>`
     pub(crate) fn text(&mut self, name: &str, value: impl Display) {
         let value = value.to_string();
-        self.0.push_str(&format!("<{name}>{}</{name}>", escape(value.as_str())));
+        self.0.push_str(&format!("<{name}>{}</{name}>", partial_escape(value.as_str())));
     }
 
     /// The same if there is a value, nothing otherwise.

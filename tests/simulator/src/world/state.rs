@@ -360,7 +360,6 @@ pub struct ExportTask {
 #[derive(Debug, Clone)]
 pub(crate) struct Owner {
     pub(crate) id: String,
-    pub(crate) access_keys: Vec<String>,
     pub(crate) regions: Vec<String>,
     pub(crate) disabled_regions: Vec<String>,
     pub(crate) encryption_by_default: BTreeSet<String>,
@@ -372,7 +371,6 @@ impl Owner {
     pub(crate) fn of(account: &Account) -> Self {
         Self {
             id: account.id.clone(),
-            access_keys: account.access_keys.clone(),
             regions: account.regions.clone(),
             disabled_regions: account.disabled_regions.clone(),
             encryption_by_default: account.encryption_by_default.iter().cloned().collect(),
