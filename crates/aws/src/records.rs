@@ -1,12 +1,6 @@
 //! Owns where records are read and written.
 
-use ami_backup_core::{
-    StepError,
-    id::ImageId,
-    naming::record_key,
-    record::Record,
-    restore::RecordPlace,
-};
+use ami_backup_core::{StepError, id::ImageId, naming::record_key, record::Record, restore::RecordPlace};
 
 use crate::Aws;
 

@@ -1,0 +1,33 @@
+//! Everything that this product says to AWS, and the only crate that names `aws_sdk_*`.
+//!
+//! One SDK call, or one paginator, per method; domain types go in and come out. Nothing is decided
+//! here and nothing waits: a refusal comes back as an [`AwsFailure`], and the machine retries.
+//!
+//! Creating calls that take no client token run with one attempt (see `Aws::once`): a repeat below
+//! the look-up that precedes every create would create twice.
+//!
+//! [`AwsFailure`]: ami_backup_core::failure::AwsFailure
+
+mod account;
+mod clients;
+mod copies;
+mod export;
+mod failure;
+mod images;
+mod instances;
+mod objects;
+mod records;
+mod restore;
+mod snapshots;
+mod store;
+mod survey;
+mod tags;
+mod topic;
+
+pub use account::RegionFacts;
+pub use aws_config::SdkConfig;
+pub use clients::Aws;
+pub use copies::NewCopy;
+pub use export::NewExport;
+pub use instances::NewImage;
+pub use restore::{NewRegistration, NewRestore};

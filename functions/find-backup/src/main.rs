@@ -1,0 +1,9 @@
+//! Lambda entry point of `find-backup`.
+
+use ami_backup_aws::Aws;
+use ami_backup_runtime::{Error, serve, settings};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Error> {
+    serve(async { Aws::load("find-backup", settings()?).await }, find_backup::handle).await
+}
