@@ -55,8 +55,6 @@ struct Inner {
     calls: Arc<CallLog>,
     notices: Mutex<Vec<Notice>>,
     requests: AtomicU64,
-    /// One settling at a time: with objects in another S3 it waits for the network.
-    settling: tokio::sync::Mutex<()>,
 }
 
 /// What one call was, for the call log.
@@ -90,7 +88,6 @@ impl Simulator {
             calls,
             notices: Mutex::default(),
             requests: AtomicU64::new(0),
-            settling: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -143,7 +140,6 @@ impl Simulator {
 
     /// Brings everything up to the present.
     pub async fn settle(&self) {
-        let _one_at_a_time = self.0.settling.lock().await;
         self.0.world.settle(self.0.objects.as_ref()).await;
     }
 
