@@ -20,6 +20,7 @@ import boto3
 
 from . import ministack, simulator
 from .deploy import Deployment
+from .furnish import furnish
 from .processes import CREDENTIALS, LOOPBACK, StackError, command_of, end_on_signals, free_port, stop_group
 
 ROOT = ministack.ROOT
@@ -72,6 +73,7 @@ class Stack:
         self._started("simulator", process)
         process = ministack.launch(self.directory, port, self.simulator, self.outlive)
         self._started("ministack", process)
+        furnish(self.session(), self.ministack, self.directory, simulator.DEMO_ACCOUNT)
         endpoints = {"EndpointUrl": self.ministack, "Ec2EndpointUrl": self.simulator}
         if self.through_simulator:
             endpoints["S3EndpointUrl"] = self.simulator
