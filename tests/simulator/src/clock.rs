@@ -15,6 +15,7 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "here the program of the simulated world reads its clock")]
     fn now(&self) -> Timestamp {
         Timestamp::now()
     }

@@ -257,7 +257,6 @@ fn texts(value: Option<&Value>, what: &str) -> Result<Vec<String>, String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
     use serde_json::json;

@@ -16,7 +16,7 @@ pub mod state;
 pub use seed::objects_of;
 pub use state::{Device, ExportTask, Image, Instance, Snapshot, StoreTask, Tags};
 
-use state::State;
+use state::{GoneImage, State};
 
 /// The world. Its getters return copies of what there is at the moment of the last
 /// [`settle`](World::settle); ids that callers do not see yet are included.
@@ -175,9 +175,16 @@ impl World {
     pub fn fail_when_done(&self, image: &str, reason: &str) -> bool {
         self.with(|state| {
             let mut found = false;
+            let devices = state.images.get(image).map(|image| image.devices.clone()).unwrap_or_default();
             if let Some(work) = state.images.get_mut(image).and_then(|image| image.work.as_mut()) {
                 work.fail = Some(reason.into());
                 found = true;
+            }
+            for device in devices {
+                let snapshot = state.snapshots.get_mut(&device.snapshot_id);
+                if let Some(work) = snapshot.and_then(|snapshot| snapshot.work.as_mut()) {
+                    work.fail = Some(reason.into());
+                }
             }
             let stores = state.store_tasks.iter_mut();
             for task in stores.filter(|task| task.image_id == image && task.state == "InProgress") {
@@ -195,7 +202,8 @@ impl World {
 
     /// Deregisters an image behind everybody's back; its snapshots stay. False if there is none.
     pub fn deregister(&self, id: &str) -> bool {
-        self.with(|state| state.deregister(id))
+        let now = self.now();
+        self.with(|state| state.deregister(id, now))
     }
 
     /// Removes a snapshot behind everybody's back, in use or not; false if there is none.
@@ -282,9 +290,11 @@ impl State {
 
     /// Removes an image and leaves its snapshots; a copy or a restore that is making it is cancelled,
     /// and its unfinished snapshots go too.
-    pub(crate) fn deregister(&mut self, id: &str) -> bool {
+    pub(crate) fn deregister(&mut self, id: &str, at: Timestamp) -> bool {
         let Some(image) = self.images.remove(id) else { return false };
-        self.gone_images.insert(image.id.clone(), (image.account.clone(), image.region.clone()));
+        let gone =
+            GoneImage { account: image.account.clone(), region: image.region.clone(), name: image.name.clone(), at };
+        self.gone_images.insert(image.id.clone(), gone);
         if image.work.as_ref().is_some_and(|work| work.kind != state::WorkKind::Create) {
             for device in &image.devices {
                 self.snapshots.remove(&device.snapshot_id);

@@ -40,8 +40,12 @@ pub struct Choices {
     pub deregistered_image_code: String,
     /// Code of DeregisterImage while protection is on.
     pub protected_image_code: String,
+    /// How long the name of a deregistered image stays taken, in milliseconds.
+    pub name_stays_taken_ms: u64,
     /// Whether CopyImage accepts a name that is taken.
     pub copy_may_share_name: bool,
+    /// Whether a copy made without a description gets that of its source (else it has none).
+    pub copy_keeps_description: bool,
     /// Code of a copy above the number of concurrent copies.
     pub copy_over_limit_code: String,
     /// Code of an export above the number of concurrent exports.
@@ -86,7 +90,9 @@ impl Default for Choices {
             image_not_available_code: "InvalidAMIID.Unavailable".into(),
             deregistered_image_code: "InvalidAMIID.NotFound".into(),
             protected_image_code: "OperationNotPermitted".into(),
+            name_stays_taken_ms: 0,
             copy_may_share_name: true,
+            copy_keeps_description: true,
             copy_over_limit_code: "ResourceLimitExceeded".into(),
             export_over_limit_code: "ResourceLimitExceeded".into(),
             export_busy_image_code: "NotExportable".into(),

@@ -158,7 +158,7 @@ impl Context<'_> {
             return Ok(image);
         }
         let gone = state.gone_images.get(id);
-        if gone.is_some_and(|(account, gone_region)| account == self.account() && gone_region == region) {
+        if gone.is_some_and(|gone| gone.account == self.account() && gone.region == region) {
             let code = &self.choices().deregistered_image_code;
             return Err(Ec2Error { code: code.clone(), ..Ec2Error::no_image(&[id]) });
         }

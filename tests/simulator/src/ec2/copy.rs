@@ -179,7 +179,8 @@ fn make(
             image_tags.entry(key.clone()).or_insert_with(|| value.clone());
         }
     }
-    let description = params.get("Description").map_or_else(|| source.description.clone(), Into::into);
+    let kept = if context.choices().copy_keeps_description { source.description.as_str() } else { "" };
+    let description = params.get("Description").unwrap_or(kept).to_owned();
     let image = Image {
         name: params.required("Name")?.into(),
         description,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::SignedDuration;
+
 use super::context::{Context, check_id};
 use super::errors::{Answer, Ec2Error};
 use super::params::Params;
@@ -29,13 +31,26 @@ pub(super) fn check_name_free(context: &Context<'_>, state: &State, name: &str) 
         .images
         .values()
         .find(|image| image.account == context.account() && image.region == context.region() && image.name == name);
+    let taken = taken.map(|image| image.id.as_str()).or_else(|| still_taken(context, state, name));
     match taken {
         None => Ok(()),
-        Some(image) => Err(Ec2Error::new(
-            "InvalidAMIName.Duplicate",
-            format!("AMI name {name} is already in use by AMI {}", image.id),
-        )),
+        Some(id) => {
+            let message = format!("AMI name {name} is already in use by AMI {id}");
+            Err(Ec2Error::new("InvalidAMIName.Duplicate", message))
+        }
     }
+}
+
+/// A deregistered image whose name is not free again yet.
+fn still_taken<'s>(context: &Context<'_>, state: &'s State, name: &str) -> Option<&'s str> {
+    let wait = i64::try_from(context.choices().name_stays_taken_ms).unwrap_or(i64::MAX / 2);
+    let taken = state.gone_images.iter().find(|(_, gone)| {
+        gone.account == context.account()
+            && gone.region == context.region()
+            && gone.name == name
+            && context.now < later(gone.at, SignedDuration::from_millis(wait))
+    });
+    taken.map(|(id, _)| id.as_str())
 }
 
 /// Refuses a description that is too long.

@@ -19,7 +19,7 @@ pub(super) fn deregister(context: &Context<'_>, state: &mut State) -> Answer<Xml
     let with_snapshots = params.flag("DeleteAssociatedSnapshots")?;
     context.end_dry_run()?;
 
-    state.deregister(&image.id);
+    state.deregister(&image.id, context.now);
     let mut results = Vec::new();
     if with_snapshots {
         for device in &image.devices {

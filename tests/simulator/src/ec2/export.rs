@@ -10,7 +10,7 @@ use super::xml::Xml;
 use crate::objects::{BucketFacts, ObjectError};
 use crate::permissions::Request;
 use crate::world::state::{State, Token, duration, later, progress};
-use crate::world::{ExportTask, Image};
+use crate::world::{ExportTask, Image, Tags};
 
 pub(super) async fn create(context: &Context<'_>) -> Answer<Xml> {
     let location = context.params.structure("S3ExportLocation");
@@ -42,7 +42,7 @@ fn create_at(
     }
     let image = context.image(state, params.required("ImageId")?)?.clone();
     let role = params.get("RoleName").filter(|role| !role.is_empty()).unwrap_or("vmimport");
-    context.authorise([context.on_image(&image), new_task(context)])?;
+    context.authorise([context.on_image(&image), new_task(context, tags.get("export-image-task"))])?;
     check_bucket(bucket, context, facts)?;
     check_image(context, state, &image)?;
     check_concurrency(context, state, &image)?;
@@ -81,8 +81,12 @@ fn create_at(
     Ok(xml)
 }
 
-fn new_task(context: &Context<'_>) -> Request {
-    context.on(format!("arn:aws:ec2:{}:{}:export-image-task/*", context.region(), context.account()))
+fn new_task(context: &Context<'_>, tags: Option<&Tags>) -> Request {
+    let arn = format!("arn:aws:ec2:{}:{}:export-image-task/*", context.region(), context.account());
+    match tags {
+        Some(tags) => context.on(arn).request_tags(tags),
+        None => context.on(arn),
+    }
 }
 
 fn not_exportable(why: impl Into<String>) -> Ec2Error {

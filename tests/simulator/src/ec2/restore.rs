@@ -25,7 +25,10 @@ pub(super) async fn create(context: &Context<'_>) -> Answer<Xml> {
     if bucket.contains('/') {
         return Err(Ec2Error::invalid(format!("Invalid bucket name {bucket}: a path belongs in ObjectKey")));
     }
-    context.authorise([context.on_new("image", None)])?;
+    let tags =
+        context.params.tag_specifications(&["image", "snapshot"], context.settings().quotas.tags_per_resource)?;
+    context
+        .authorise([context.on_new("image", tags.get("image")), context.on_new("snapshot", tags.get("snapshot"))])?;
     let facts = context.ec2.objects.bucket(bucket).await;
     check_bucket(context, bucket, &facts)?;
     let choices = context.choices();
@@ -41,13 +44,17 @@ pub(super) async fn create(context: &Context<'_>) -> Answer<Xml> {
         let message = format!("The object {key} is in storage class {}: restore it first", object.storage_class);
         return Err(Ec2Error::new(&choices.archived_object_code, message));
     }
-    context.ec2.world.with(|state| create_from(context, state, &object))
+    context.ec2.world.with(|state| create_from(context, state, &object, &tags))
 }
 
-fn create_from(context: &Context<'_>, state: &mut State, object: &StoredObject) -> Answer<Xml> {
+fn create_from(
+    context: &Context<'_>,
+    state: &mut State,
+    object: &StoredObject,
+    tags: &BTreeMap<String, Tags>,
+) -> Answer<Xml> {
     let params = &context.params;
-    let tags = params.tag_specifications(&["image", "snapshot"], context.settings().quotas.tags_per_resource)?;
-    context.authorise_tags(&tags)?;
+    context.authorise_tags(tags)?;
     let stored = envelope::decode(&object.body);
     let name = match (params.get("Name"), &stored) {
         (Some(name), _) => name.to_owned(),
@@ -71,7 +78,7 @@ fn create_from(context: &Context<'_>, state: &mut State, object: &StoredObject) 
     work.fail = work.fail.take().or(denied).or_else(|| stored.as_ref().err().cloned());
     let id = state.new_id("ami");
     let image = match &stored {
-        Ok(stored) => restored(context, state, stored, &id, &tags, &mut work),
+        Ok(stored) => restored(context, state, stored, &id, tags, &mut work),
         Err(_) => new_image(context, id.clone()),
     };
     let mut image_tags = image.tags.clone();

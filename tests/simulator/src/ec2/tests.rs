@@ -1,7 +1,5 @@
 //! Tests of the rules that matter, through `Ec2::call`, on a clock that tests move.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
-
 use std::sync::Arc;
 
 use jiff::SignedDuration;

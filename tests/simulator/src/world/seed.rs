@@ -175,23 +175,10 @@ fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, V
             None => String::new(),
         };
         snapshots.push(Snapshot {
-            id: snapshot_id,
-            account: account.into(),
-            region: described.region.clone(),
             description,
             tags: volume.snapshot_tags.clone(),
-            volume_id: volume.id.clone().unwrap_or_else(|| made_up("vol", &of)),
-            size_gib: volume.size_gib,
-            used_bytes: used_bytes(volume.size_gib, volume.used_gib),
-            encrypted: volume.encrypted,
-            kms_key_id: key(account, &described.region, volume.encrypted, volume.kms_key_id.as_ref()),
-            started: created,
-            completed: Some(created),
-            state: "completed".into(),
-            state_message: None,
             volume_permissions: volume.snapshot_permissions.iter().cloned().collect(),
-            visible_at: Timestamp::MIN,
-            work: None,
+            ..snapshot(account, &as_snapshot(described, volume, snapshot_id, &of), now)
         });
     }
     let protection = if described.deregistration_protection { Protection::On } else { Protection::Off };
@@ -216,6 +203,22 @@ fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, V
         work: None,
     };
     (image, snapshots)
+}
+
+/// The snapshot of an image's device, as if the file described it by itself.
+fn as_snapshot(image: &account::Image, volume: &account::Volume, id: String, of: &str) -> account::Snapshot {
+    account::Snapshot {
+        region: image.region.clone(),
+        id,
+        description: String::new(),
+        tags: BTreeMap::new(),
+        volume_id: Some(volume.id.clone().unwrap_or_else(|| made_up("vol", of))),
+        size_gib: volume.size_gib,
+        used_gib: volume.used_gib,
+        encrypted: volume.encrypted,
+        kms_key_id: volume.kms_key_id.clone(),
+        start_time: image.creation_date,
+    }
 }
 
 fn snapshot(account: &str, described: &account::Snapshot, now: Timestamp) -> Snapshot {

@@ -387,14 +387,23 @@ pub(crate) struct Token {
     pub(crate) result: String,
 }
 
+/// What is remembered of a deregistered image.
+#[derive(Debug, Clone)]
+pub(crate) struct GoneImage {
+    pub(crate) account: String,
+    pub(crate) region: String,
+    pub(crate) name: String,
+    pub(crate) at: Timestamp,
+}
+
 /// Everything that changes.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) accounts: Vec<Owner>,
     pub(crate) instances: BTreeMap<String, Instance>,
     pub(crate) images: BTreeMap<String, Image>,
-    /// Deregistered images: the account that owned each, and its Region.
-    pub(crate) gone_images: BTreeMap<String, (String, String)>,
+    /// Deregistered images.
+    pub(crate) gone_images: BTreeMap<String, GoneImage>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
     pub(crate) store_tasks: Vec<StoreTask>,
     pub(crate) exports: BTreeMap<String, ExportTask>,

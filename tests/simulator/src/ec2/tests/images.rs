@@ -53,6 +53,24 @@ async fn a_name_that_is_taken_or_malformed_is_refused() {
 }
 
 #[tokio::test]
+async fn a_name_can_stay_taken_for_a_while_after_its_image_is_gone() {
+    let bench = Bench::with(|settings| settings.choices.name_stays_taken_ms = 60_000);
+    bench.call("DeregisterImage", &[("ImageId", GOLDEN)]).await.ok();
+    assert_eq!(bench.create_image("golden-2026-11").await.outcome, "InvalidAMIName.Duplicate");
+    bench.after(60_000).create_image("golden-2026-11").await.ok();
+}
+
+#[tokio::test]
+async fn an_image_that_fails_takes_its_snapshots_with_it_and_says_why() {
+    let bench = Bench::new();
+    let id = bench.create_image("web").await.ok().one("imageId");
+    assert!(bench.world.fail_when_done(&id, "the volume went away"));
+    let shown = bench.after(60_000).call("DescribeImages", &[("ImageId.1", &id)]).await.ok();
+    assert_eq!((shown.one("imageState"), shown.one("message")), ("failed".into(), "the volume went away".into()));
+    assert!(bench.world.snapshots_of(&id).iter().all(|snapshot| snapshot.state == "error"));
+}
+
+#[tokio::test]
 async fn an_instance_must_exist_and_be_in_a_state_to_be_imaged() {
     let bench = Bench::new();
     let image = |id: &'static str| [("InstanceId", id), ("Name", "web")];
