@@ -278,9 +278,7 @@ class StoreTest(WireTest):
             self.ec2.create_store_image_task(ImageId=GOLDEN, Bucket=f"{BACKUPS}/{path}")
         # A new task may be unknown for a moment.
         eventually(lambda: len(self.ec2.describe_store_image_tasks()["StoreImageTaskResults"]) == 3)
-        pages = list(
-            self.ec2.get_paginator("describe_store_image_tasks").paginate(PaginationConfig={"PageSize": 2})
-        )
+        pages = list(self.ec2.get_paginator("describe_store_image_tasks").paginate(PaginationConfig={"PageSize": 2}))
         self.assertEqual([len(page["StoreImageTaskResults"]) for page in pages], [2, 1])
         keys = [task["S3objectKey"] for page in pages for task in page["StoreImageTaskResults"]]
         self.assertEqual(keys, [f"{path}/{GOLDEN}.bin" for path in ("c", "b", "a")])
@@ -337,9 +335,7 @@ class RestoreTest(WireTest):
 
     def test_what_cannot_be_restored_is_refused(self) -> None:
         def restore(key: str, name: str = "a name", bucket: str = BACKUPS) -> Any:
-            return self.aws(
-                "ec2", "create-restore-image-task", "--bucket", bucket, "--object-key", key, "--name", name
-            )
+            return self.aws("ec2", "create-restore-image-task", "--bucket", bucket, "--object-key", key, "--name", name)
 
         self.refused("NoSuchKey", restore, "gone.bin")
         self.refused("NoSuchBucket", restore, STORED_KEY, bucket="no-such-bucket-anywhere")
@@ -562,7 +558,6 @@ class DryRunTest(WireTest):
     def commands(self) -> dict[str, tuple[str, ...]]:
         """One good command per changing action."""
         location = f"S3Bucket={EXPORTS},S3Prefix=exports/"
-        (snapshot, *_) = self.snapshots_of(self.image(GOLDEN))
         return {
             "ec2:CreateStoreImageTask": ("create-store-image-task", "--image-id", GOLDEN, "--bucket", BACKUPS),
             "ec2:CreateRestoreImageTask": (
