@@ -1,5 +1,8 @@
 //! Lambda entry point of `record-backup`.
 
+// The future of an SDK call in a call in a call is deep.
+#![recursion_limit = "256"]
+
 use ami_backup_aws::Aws;
 use ami_backup_runtime::{Error, serve, settings};
 
