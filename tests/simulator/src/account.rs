@@ -308,6 +308,12 @@ pub struct Image {
     /// Instance it was made from.
     #[serde(default)]
     pub source_instance_id: Option<String>,
+    /// Image it was copied or restored from.
+    #[serde(default)]
+    pub source_image_id: Option<String>,
+    /// Region of that image; absent: the Region of this one.
+    #[serde(default)]
+    pub source_image_region: Option<String>,
     /// What the machine is.
     #[serde(flatten)]
     pub machine: Machine,

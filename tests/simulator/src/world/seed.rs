@@ -89,6 +89,8 @@ fn gone_image(id: &str, region: &str) -> account::Image {
         deprecate_at: None,
         deregistration_protection: false,
         source_instance_id: None,
+        source_image_id: None,
+        source_image_region: None,
         machine: account::Machine::default(),
         volumes: vec![account::Volume {
             device: "/dev/xvda".into(),
@@ -196,7 +198,10 @@ fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, V
         deprecate_at: described.deprecate_at,
         protection,
         source_instance_id: described.source_instance_id.clone(),
-        source_image: None,
+        source_image: described.source_image_id.clone().map(|id| {
+            let region = described.source_image_region.as_ref().unwrap_or(&described.region);
+            (id, region.clone())
+        }),
         machine: described.machine.clone(),
         devices,
         visible_at: Timestamp::MIN,
