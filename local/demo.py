@@ -18,7 +18,7 @@ from rich.console import Console
 from . import executions, inventory
 from .processes import StackError, end_on_signals
 from .progress import Leg, Watch, backup_legs, described
-from .stack import HOME_REGION, STATE, Stack
+from .stack import HOME_REGION, Stack
 
 INSTANCE = "i-0a1b2c3d4e5f60001"
 IMAGE = "ami-0a1b2c3d4e5f60001"
@@ -229,7 +229,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 160)
     began = time.monotonic()
     try:
-        with Stack(STATE / "demo") as stack:
+        with Stack.temporary("demo") as stack:
             console.print(
                 f"stack up in {time.monotonic() - began:.1f} s (MiniStack {stack.ministack}, EC2 {stack.simulator})"
             )

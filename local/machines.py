@@ -15,7 +15,7 @@ from typing import Any
 from . import executions
 from .comparison import difference
 from .processes import StackError, end_on_signals
-from .stack import ROOT, STATE, Stack
+from .stack import ROOT, Stack
 
 EVENTS = ROOT / "events"
 
@@ -69,7 +69,7 @@ def main() -> None:
     """Run every case; the exit status says whether all ended as expected."""
     end_on_signals()
     try:
-        with Stack(STATE / "machines") as stack:
+        with Stack.temporary("machines") as stack:
             runner = Runner(stack)
             for case in cases():
                 runner.run(case)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,10 @@ class Stack:
         self.outputs: dict[str, str] = {}
         self._groups: dict[str, int] = {}
         self._children: list[subprocess.Popen[bytes]] = []
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._session: Any = boto3.Session(
+            CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name=HOME_REGION
+        )
 
     def __enter__(self) -> Stack:
         try:
@@ -62,6 +68,17 @@ class Stack:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if kind is None:  # else the logs may say why
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    @classmethod
+    def temporary(cls, name: str, through_simulator: bool = False) -> Stack:
+        """A stack for the length of this process, beside any other that runs; its folder goes with it."""
+        for left in STATE.glob(f"{name}-*"):
+            if not command_of(int(left.name.rpartition("-")[2])):
+                cls(left).stop()
+                shutil.rmtree(left, ignore_errors=True)
+        return cls(STATE / f"{name}-{os.getpid()}", through_simulator=through_simulator)
 
     def start(self) -> None:
         """Start both programs and deploy the template."""
@@ -73,12 +90,12 @@ class Stack:
         self._started("simulator", process)
         process = ministack.launch(self.directory, port, self.simulator, self.outlive)
         self._started("ministack", process)
-        furnish(self.session(), self.ministack, self.directory, simulator.DEMO_ACCOUNT)
+        furnish(self._session, self.ministack, self.directory, simulator.DEMO_ACCOUNT)
         endpoints = {"EndpointUrl": self.ministack, "Ec2EndpointUrl": self.simulator}
         if self.through_simulator:
             endpoints["S3EndpointUrl"] = self.simulator
         parameters = {"MinimumWaitSeconds": "1", "FunctionTimeoutSeconds": str(FUNCTION_TIMEOUT_SECONDS), **endpoints}
-        self.outputs = Deployment(self.session(), self.ministack, ROOT, simulator.BINARIES).run(parameters)
+        self.outputs = Deployment(self._session, self.ministack, ROOT, simulator.BINARIES).run(parameters)
         self._write()
 
     def _started(self, name: str, child: subprocess.Popen[bytes]) -> None:
@@ -112,20 +129,18 @@ class Stack:
         for child in self._children:
             child.wait()
         self._children.clear()
+        self._clients.clear()
         self._groups.clear()
         self._file.unlink(missing_ok=True)
         return bool(running)
 
-    def session(self) -> Any:
-        """A boto3 session with the stack's credentials."""
-        return boto3.Session(
-            CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"], region_name=HOME_REGION
-        )
-
     def client(self, service: str, region: str = HOME_REGION) -> Any:
-        """A boto3 client: EC2 is the simulator, everything else MiniStack."""
-        endpoint = self.simulator if service == "ec2" else self.ministack
-        return self.session().client(service, endpoint_url=endpoint, region_name=region)
+        """A boto3 client: EC2 is the simulator, everything else MiniStack. Making one takes a while, so it is kept."""
+        if (service, region) not in self._clients:
+            endpoint = self.simulator if service == "ec2" else self.ministack
+            client = self._session.client(service, endpoint_url=endpoint, region_name=region)
+            self._clients[service, region] = client
+        return self._clients[service, region]
 
     def administration(self) -> simulator.Administration:
         """The simulator's administration paths."""
