@@ -369,6 +369,9 @@ pub fn differences(source: &ImageFacts, made: &ImageFacts) -> Vec<Difference> {
             found.push(difference(*name, expected.unwrap_or("-"), actual.unwrap_or("-")));
         }
     }
+    if source.product_codes != made.product_codes {
+        found.push(difference("ProductCodes", source.product_codes.join(" "), made.product_codes.join(" ")));
+    }
     found.extend(tag_differences("Tags", &source.tags, &made.tags));
     found.extend(mapping_differences(&source.mappings, &made.mappings));
     found
@@ -411,6 +414,10 @@ fn mapping_differences(source: &[DeviceMapping], made: &[DeviceMapping]) -> Vec<
                 actual.delete_on_termination.map(|b| b.to_string()),
             ),
         ];
+        // What is encrypted may not come back in the clear; the other way round is what a key is for.
+        if expected.encrypted == Some(true) && actual.encrypted != Some(true) {
+            found.push(difference(format!("{device}.Encrypted"), "true", "false"));
+        }
         for (what, expected, actual) in pairs {
             if expected != actual {
                 found.push(difference(format!("{device}.{what}"), text(expected), text(actual)));
@@ -513,6 +520,15 @@ pub(crate) mod tests {
         let what: Vec<String> = differences(&source, &made).into_iter().map(|d| d.what).collect();
         assert_eq!(what, ["ImdsSupport", "Tags.Team", "/dev/xvda.VolumeType"]);
         assert!(differences(&source, &source).is_empty());
+    }
+
+    #[test]
+    fn encryption_that_was_lost_is_a_difference_and_encryption_that_was_added_is_none() {
+        let open = image("ami-12345678");
+        let mut encrypted = open.clone();
+        encrypted.mappings[0].ebs.as_mut().unwrap_or_else(|| unreachable!()).encrypted = Some(true);
+        assert_eq!(differences(&encrypted, &open).len(), 1);
+        assert!(differences(&open, &encrypted).is_empty());
     }
 
     #[test]

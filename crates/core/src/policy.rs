@@ -166,6 +166,13 @@ pub struct BackupPolicy {
     pub deadline_minutes: Option<u32>,
 }
 
+impl BackupPolicy {
+    /// Whether there is anything to do with an image that exists.
+    pub fn has_legs(&self) -> bool {
+        self.store.is_some() || !self.copies.is_empty() || self.export.is_some()
+    }
+}
+
 /// What a run was asked to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -208,8 +215,7 @@ pub fn run_request(
         }),
         deadline_minutes: at_least_one("deadlineMinutes", asked.deadline_minutes)?,
     };
-    let nothing_to_do = policy.store.is_none() && policy.copies.is_empty() && policy.export.is_none();
-    if nothing_to_do && !selector.image_ids.is_empty() {
+    if !policy.has_legs() && !selector.image_ids.is_empty() {
         return Err(StepError::input("store", "with `store` false, an image needs `copyTo` or `export`"));
     }
     Ok(RunRequest { run, scheduled, selector, policy })

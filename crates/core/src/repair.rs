@@ -90,6 +90,9 @@ pub fn remaining_differences(
         missing_tags(&source.image.tags, &made.image.tags).1.into_iter().map(|key| format!("Tags.{key}")).collect();
     let mut found = differences(&source.image, &made.image);
     found.retain(|difference| !dropped.contains(&difference.what));
+    if source.uefi_data.is_some() && source.uefi_data != made.uefi_data {
+        found.push(named("UefiData", "the original's", if made.uefi_data.is_some() { "another" } else { "-" }));
+    }
     if carry_over.contains(&CarryOver::LaunchPermissions) {
         let missing = wanted_permissions(source, made).without(&made.launch_permissions);
         if !missing.is_empty() {

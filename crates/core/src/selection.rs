@@ -76,13 +76,16 @@ impl StartedRun {
         Self { request, expires, sources }
     }
 
-    /// Whether `request` may go on with this run.
+    /// The run as `request` goes on with it: how long to wait may be new, and a person may go on with
+    /// what a schedule began.
     ///
     /// # Errors
     /// `Conflict` if it asks for something else under the same name.
-    pub fn resumed_by(&self, request: &RunRequest) -> Result<(), StepError> {
+    pub fn resumed_by(mut self, request: &RunRequest) -> Result<Self, StepError> {
+        self.request.scheduled = request.scheduled;
+        self.request.policy.deadline_minutes = request.policy.deadline_minutes;
         if self.request == *request {
-            return Ok(());
+            return Ok(self);
         }
         Err(StepError::new(
             ErrorName::Conflict,
@@ -111,5 +114,57 @@ impl StartedRun {
                 awaited: None,
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{policy::run_request, settings::Settings};
+
+    fn request(input: serde_json::Value) -> RunRequest {
+        let settings = Settings::read(|name| (name == "BACKUP_BUCKET").then(|| "backups".into()));
+        let home = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
+        settings.and_then(|settings| run_request(input, None, &settings, &home)).unwrap_or_else(|e| unreachable!("{e}"))
+    }
+
+    fn scheduled() -> RunRequest {
+        request(json!({"tags": {"Backup": ["nightly"]}, "scheduledTime": "2026-11-23T02:00:00Z", "keepDays": 7}))
+    }
+
+    fn source(id: &str) -> Source {
+        Source { instance_id: None, image_id: id.parse().ok() }
+    }
+
+    #[test]
+    fn a_person_goes_on_with_what_a_schedule_began_and_may_allow_more_time() -> Result<(), StepError> {
+        let started = StartedRun::new(scheduled(), vec![source("ami-12345678")], Timestamp::UNIX_EPOCH);
+        let by_hand = request(json!({
+            "tags": {"Backup": ["nightly"]}, "run": "2026-11-23T02:00:00Z", "keepDays": 7, "deadlineMinutes": 600,
+        }));
+        let resumed = started.clone().resumed_by(&by_hand)?;
+        assert_eq!(resumed.request.policy.deadline_minutes, Some(600));
+        assert_eq!((resumed.expires, resumed.sources), (started.expires, started.sources));
+        Ok(())
+    }
+
+    #[test]
+    fn other_input_under_the_same_name_is_a_conflict() {
+        let started = StartedRun::new(scheduled(), Vec::new(), Timestamp::UNIX_EPOCH);
+        let other = request(json!({"tags": {"Backup": ["weekly"]}, "run": "2026-11-23T02:00:00Z", "keepDays": 7}));
+        assert_eq!(started.resumed_by(&other).err().map(|e| e.name), Some(ErrorName::Conflict));
+    }
+
+    #[test]
+    fn items_are_numbered_and_expire_together() {
+        let started =
+            StartedRun::new(scheduled(), vec![source("ami-12345678"), source("ami-87654321")], Timestamp::UNIX_EPOCH);
+        let home = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
+        let items = started.items(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(5), &home);
+        assert_eq!(items.iter().map(|item| item.item).collect::<Vec<_>>(), [0, 1]);
+        let week = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(7 * 24);
+        assert!(items.iter().all(|item| item.run.expires == Some(week)));
     }
 }

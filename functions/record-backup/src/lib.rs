@@ -181,7 +181,7 @@ fn legs(item: &Item, image_id: &ImageId, size_gib: u64) -> Legs {
 
 async fn complete(aws: &Aws, now: Timestamp, item: &Item, outcomes: &Value) -> Result<Output, StepError> {
     let image_id = image_of(item)?;
-    let lines = lines(item, None, &leg_outcomes(outcomes));
+    let mut lines = lines(item, None, &leg_outcomes(outcomes));
     let mut record = match aws.record(&aws.record_place(&image_id)?).await? {
         Some(record) => record,
         None => match survey(aws, &image_id).await? {
@@ -199,9 +199,18 @@ async fn complete(aws: &Aws, now: Timestamp, item: &Item, outcomes: &Value) -> R
     for backup in lines.iter().filter_map(|line| recorded(line, &item.run.run, now)) {
         record.add(backup);
     }
+    note_what_no_image_holds(&record, &mut lines);
     write_record(aws, &record).await?;
     copy_beside_the_object(aws, item, &record, &lines).await?;
     write_outcome(aws, item, lines).await
+}
+
+/// Instance-store volumes are in no image, and nothing else in the report would say so.
+fn note_what_no_image_holds(record: &Record, lines: &mut [ReportLine]) {
+    let devices = record.survey.image.ephemeral_devices();
+    if let (false, Some(line)) = (devices.is_empty(), lines.first_mut()) {
+        line.notes.push(format!("not backed up, because they are instance store: {}", devices.join(", ")));
+    }
 }
 
 fn recorded(line: &ReportLine, run: &str, now: Timestamp) -> Option<RecordedBackup> {

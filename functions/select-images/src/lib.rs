@@ -8,8 +8,8 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     id::BucketName,
     item::Source,
-    naming::{items_key, attempt_prefix, run_key},
-    policy::{RunRequest, Selector, run_request},
+    naming::{attempt_prefix, items_key, run_key},
+    policy::{RunRequest, run_request},
     selection::{Found, ObjectPlace, Selection, StartedRun},
     tags::is_managed,
 };
@@ -82,10 +82,9 @@ async fn started_run(
 ) -> Result<Option<StartedRun>, StepError> {
     let key = run_key(&request.run);
     if let Some(started) = read_run(aws, bucket, &key).await? {
-        started.resumed_by(&request)?;
-        return Ok(Some(started));
+        return started.resumed_by(&request).map(Some);
     }
-    let sources = sources(aws, &request.selector).await?;
+    let sources = sources(aws, &request).await?;
     if sources.is_empty() {
         return Ok(None);
     }
@@ -99,7 +98,7 @@ async fn started_run(
     }
     // Another start of the same run was faster: its selection is the run's.
     match read_run(aws, bucket, &key).await? {
-        Some(started) => started.resumed_by(&request).map(|()| Some(started)),
+        Some(started) => started.resumed_by(&request).map(Some),
         None => Err(StepError::new(ErrorName::Transient, format!("read run {}", request.run), "it is there and gone")),
     }
 }
@@ -141,8 +140,7 @@ async fn check_bucket(aws: &Aws, request: &RunRequest) -> Result<(), StepError> 
         return Ok(());
     };
     let bucket = &store.bucket;
-    let found =
-        aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
+    let found = aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
     match found {
         Some(region) if region == *aws.home() => Ok(()),
         Some(region) => Err(StepError::input(
@@ -153,12 +151,17 @@ async fn check_bucket(aws: &Aws, request: &RunRequest) -> Result<(), StepError> 
     }
 }
 
-async fn sources(aws: &Aws, selector: &Selector) -> Result<Vec<Source>, StepError> {
+async fn sources(aws: &Aws, request: &RunRequest) -> Result<Vec<Source>, StepError> {
+    let selector = &request.selector;
     let mut instances = selector.instance_ids.clone();
     let mut images = selector.image_ids.clone();
     if !selector.tags.is_empty() {
-        let tagged = aws.instances_tagged(&selector.tags).await.map_err(|f| f.into_step_error("list instances by tag"))?;
+        let tagged =
+            aws.instances_tagged(&selector.tags).await.map_err(|f| f.into_step_error("list instances by tag"))?;
         instances.extend(tagged.into_iter().map(|instance| instance.instance_id));
+    }
+    // With nothing to do but to make images of instances, there is nothing to do with an image.
+    if !selector.tags.is_empty() && request.policy.has_legs() {
         let tagged = aws.images_tagged(&selector.tags).await.map_err(|f| f.into_step_error("list images by tag"))?;
         let foreign = tagged.into_iter().filter(|image| !is_managed(&image.tags));
         images.extend(foreign.map(|image| image.image_id).collect::<BTreeSet<_>>());
