@@ -175,6 +175,8 @@ async fn listing_pages_through_prefixes_and_folders() {
         (pages, keys.as_slice(), folders.as_slice()),
         (3, ["runs/3".to_owned()].as_slice(), ["runs/1/".to_owned(), "runs/2/".to_owned()].as_slice())
     );
+    let whole = client.list_objects_v2().bucket(BUCKET).prefix("runs/").delimiter("/").send().await.unwrap();
+    assert_eq!((whole.key_count(), whole.common_prefixes().len()), (Some(3), 2));
     let after = client.list_objects_v2().bucket(BUCKET).start_after("runs/2/x").send().await.unwrap();
     let after: Vec<_> = after.contents().iter().map(|object| object.key().unwrap()).collect();
     assert_eq!(after, ["runs/3", "z"]);
