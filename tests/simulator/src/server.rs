@@ -31,7 +31,7 @@ struct NoAnswer;
 pub(crate) async fn serve(listener: TcpListener, simulator: Simulator) {
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            tokio::time::sleep(PAUSE).await;
+            pause(PAUSE).await;
             continue;
         };
         // Requests are small and answered one by one: waiting for full packets would cost 40 ms each.
@@ -43,6 +43,11 @@ pub(crate) async fn serve(listener: TcpListener, simulator: Simulator) {
             http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service).await.ok();
         });
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this program is AWS: time is real, and its replies may be late")]
+async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
 }
 
 /// Answers one request. An error makes hyper close the connection without a word.
@@ -58,14 +63,14 @@ async fn answer(simulator: Simulator, request: Request<Incoming>) -> Result<Resp
     let work = tokio::spawn(async move { simulator.handle(request).await });
     let reply = work.await.map_err(|_| NoAnswer)?;
     if latency > 0 {
-        tokio::time::sleep(Duration::from_millis(latency)).await;
+        pause(Duration::from_millis(latency)).await;
     }
     match reply {
         Reply::Response(response) => Ok(response.map(Full::new)),
         Reply::NoReply => Err(NoAnswer),
         Reply::Held => {
             // hyper drops this when the client closes its end.
-            tokio::time::sleep(HOLD).await;
+            pause(HOLD).await;
             Err(NoAnswer)
         }
     }

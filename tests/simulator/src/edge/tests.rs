@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop at the first surprise")]
-
 use std::sync::Arc;
 
 use aws_credential_types::Credentials;

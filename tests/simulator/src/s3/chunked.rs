@@ -89,7 +89,6 @@ fn line(bytes: &[u8]) -> Option<(&str, &[u8])> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may stop at the first surprise")]
 mod tests {
     use super::*;
 
