@@ -1,9 +1,8 @@
 """Loses the reply of each call that changes something, once, and compares how it ends with a run without faults.
 
-The simulator applies the call and holds the reply until the function's timeout
-ends the process; Step Functions calls the function again. Which calls those are
-is not listed here: a run without faults says it, so that none is forgotten. The
-functions' S3 goes through the simulator here as well.
+The simulator, or for S3 a relay, applies the call and holds the reply until the
+function's timeout ends the process; Step Functions calls the function again. Which calls those are
+is not listed here: a run without faults says it, so that none is forgotten.
 """
 
 from __future__ import annotations
@@ -14,13 +13,15 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from . import executions, inventory
 from .processes import StackError, clean_environment, end_on_signals, start, stop_group, tail
+from .s3_relay import Relay
 from .stack import ROOT, STATE, Stack
 
 IMAGE = "ami-0a1b2c3d4e5f60001"
@@ -60,12 +61,13 @@ SCENARIOS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """A call whose reply is lost: by which function, to which service, which action."""
+    """A call whose reply is lost: by which function, to which service, which action, and which of them."""
 
     scenario: str
     function: str
     service: str
     action: str
+    nth: int
 
     def rule(self) -> dict[str, Any]:
         """The simulator's rule for it."""
@@ -73,13 +75,14 @@ class Fault:
             "service": self.service,
             "action": self.action,
             "function": self.function,
-            "nth": 1,
+            "nth": self.nth,
             "effect": "holdReply",
         }
 
     def name(self) -> str:
         """For people, and for a folder."""
-        return f"{self.scenario}-{self.function}-{self.action}"
+        action = re.sub(r"[^\w.]+", "-", self.action)
+        return f"{self.scenario}-{self.function}-{action}-{self.nth}"
 
 
 def end_state(stack: Stack) -> dict[str, Any]:
@@ -113,22 +116,33 @@ def _without_identity(facts: Any) -> str:
     return re.sub(r"-[0-9a-f]{12}\b|\d{4}-\d\d-\d\dT[0-9:.]+Z", "…", text)
 
 
-def run(scenario: str, faults: Iterable[Fault], directory: Path) -> dict[str, Any]:
+def run(scenario: str, fault: Fault | None, directory: Path) -> dict[str, Any]:
     """Run a scenario on a stack of its own; tells how it ended and which calls changed something."""
-    with Stack(directory, through_simulator=True) as stack:
+    with ExitStack() as cleanup:
+        relays: list[Relay] = []
+
+        def between(ministack: str) -> str:
+            relays.append(cleanup.enter_context(Relay(ministack)))
+            return relays[0].url
+
+        stack = cleanup.enter_context(Stack(directory, s3_for_functions=between))
         states = stack.client("stepfunctions")
         administration = stack.administration()
-        steps = SCENARIOS[scenario]
-        for step in steps[:-1]:
+        _set_attributes(stack.client("ec2"))
+        *before, last = SCENARIOS[scenario]
+        for step in before:
             executions.run(states, stack.outputs[f"{step.machine}MachineArn"], step.given)
-        before = len(administration.calls())
-        administration.set_faults([fault.rule() for fault in faults])
-        ended = executions.run(states, stack.outputs[f"{steps[-1].machine}MachineArn"], steps[-1].given)
-        changes = {
-            (call["function"], call["service"], call["action"])
-            for call in administration.calls()[before:]
-            if call.get("function") and not call.get("impliedBy") and not call["action"].startswith(_LOOKS)
-        }
+        known = len(administration.calls())
+        relays[0].changes.clear()
+        if fault and fault.service == "s3":
+            relays[0].lose_reply(fault.function, fault.action, fault.nth)
+        elif fault:
+            administration.set_faults([fault.rule()])
+        ended = executions.run(states, stack.outputs[f"{last.machine}MachineArn"], last.given)
+        changes = {(function, "s3", action, n) for (function, action), n in relays[0].changes.items()}
+        for call in administration.calls()[known:]:
+            if call.get("function") and not call.get("impliedBy") and not call["action"].startswith(_LOOKS):
+                changes.add((call["function"], call["service"], call["action"], 1))
         log = (directory / "ministack.log").read_text(encoding="utf-8", errors="replace")
         return {
             "status": ended.status,
@@ -138,6 +152,12 @@ def run(scenario: str, faults: Iterable[Fault], directory: Path) -> dict[str, An
             "changes": sorted(changes),
             "state": end_state(stack),
         }
+
+
+def _set_attributes(ec2: Any) -> None:
+    """Give the source what a copy and a restored image have to be given again."""
+    ec2.enable_image_deprecation(ImageId=IMAGE, DeprecateAt=datetime.now(timezone.utc) + timedelta(days=365))
+    ec2.enable_image_deregistration_protection(ImageId=IMAGE)
 
 
 def _judge(fault: Fault, without: dict[str, Any], found: dict[str, Any]) -> list[str]:
@@ -166,7 +186,7 @@ class Worker:
         self.log = self.directory / "worker.log"
         command = [sys.executable, "-m", "local.faults", "--scenario", scenario]
         if fault:
-            command += ["--fault", json.dumps([fault.function, fault.service, fault.action])]
+            command += ["--fault", json.dumps([fault.function, fault.service, fault.action, fault.nth])]
         self.process: subprocess.Popen[bytes] = start(command, self.log, clean_environment(), ROOT)
 
     def answer(self) -> dict[str, Any]:
@@ -203,7 +223,13 @@ def _compare_all(only: str | None) -> int:
     for scenario, facts in without.items():
         if facts["status"] != "SUCCEEDED":
             raise StackError(f"{scenario} does not succeed without a fault: {facts['why']}")
-    faults = [Fault(scenario, *change) for scenario, facts in without.items() for change in facts["changes"]]
+    # The first of its kind, and the last: the record is written when it is opened and when it is completed.
+    faults = [
+        Fault(scenario, function, service, action, nth)
+        for scenario, facts in without.items()
+        for function, service, action, count in facts["changes"]
+        for nth in sorted({1, count})
+    ]
     faults = [fault for fault in faults if only is None or only in fault.name()]
     print(f"{len(faults)} calls change something")
     found = side_by_side([(fault.scenario, fault) for fault in faults])
@@ -232,7 +258,7 @@ def main() -> None:
             sys.exit(1 if _compare_all(arguments.only) else 0)
         fault = Fault(arguments.scenario, *arguments.fault) if arguments.fault else None
         directory = STATE / "faults" / (fault.name() if fault else f"{arguments.scenario}-without")
-        facts = run(arguments.scenario, [fault] if fault else [], directory)
+        facts = run(arguments.scenario, fault, directory / "stack")
         (directory / "result.json").write_text(json.dumps(facts), encoding="utf-8")
     except StackError as error:
         sys.exit(str(error))

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -38,14 +39,16 @@ _OURS = ("local.launch_ministack", "simulated-aws")
 class Stack:
     """A stack whose files are in `directory`; ends with this process unless `outlive`.
 
-    With `through_simulator` the functions' S3 calls pass through the simulator, which hands them on, so that its
-    fault rules apply to them as well.
+    `s3_for_functions` may put something between the functions and MiniStack's S3: it is given MiniStack's address
+    and says what the functions call.
     """
 
-    def __init__(self, directory: Path, outlive: bool = False, through_simulator: bool = False) -> None:
+    def __init__(
+        self, directory: Path, outlive: bool = False, s3_for_functions: Callable[[str], str] | None = None
+    ) -> None:
         self.directory = directory
         self.outlive = outlive
-        self.through_simulator = through_simulator
+        self._s3_for_functions = s3_for_functions
         self.ministack = ""
         self.simulator = ""
         self.outputs: dict[str, str] = {}
@@ -72,13 +75,13 @@ class Stack:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     @classmethod
-    def temporary(cls, name: str, through_simulator: bool = False) -> Stack:
+    def temporary(cls, name: str) -> Stack:
         """A stack for the length of this process, beside any other that runs; its folder goes with it."""
         for left in STATE.glob(f"{name}-*"):
             if not command_of(int(left.name.rpartition("-")[2])):
                 cls(left).stop()
                 shutil.rmtree(left, ignore_errors=True)
-        return cls(STATE / f"{name}-{os.getpid()}", through_simulator=through_simulator)
+        return cls(STATE / f"{name}-{os.getpid()}")
 
     def start(self) -> None:
         """Start both programs and deploy the template."""
@@ -92,8 +95,8 @@ class Stack:
         self._started("ministack", process)
         furnish(self._session, self.ministack, self.directory, simulator.DEMO_ACCOUNT)
         endpoints = {"EndpointUrl": self.ministack, "Ec2EndpointUrl": self.simulator}
-        if self.through_simulator:
-            endpoints["S3EndpointUrl"] = self.simulator
+        if self._s3_for_functions:
+            endpoints["S3EndpointUrl"] = self._s3_for_functions(self.ministack)
         parameters = {"MinimumWaitSeconds": "1", "FunctionTimeoutSeconds": str(FUNCTION_TIMEOUT_SECONDS), **endpoints}
         self.outputs = Deployment(self._session, self.ministack, ROOT, simulator.BINARIES).run(parameters)
         self._write()
