@@ -3,10 +3,13 @@
 //! CreateImage, CreateRestoreImageTask and RegisterImage take no client token. Their identity is the
 //! token tag that the creating call writes; it is looked up first.
 
+use jiff::Timestamp;
+
 use crate::{
     error::{ErrorName, StepError},
-    image::ImageFacts,
+    image::{ImageFacts, ImageState},
     naming::{Identity, TAG_TOKEN, token},
+    turn::Turn,
 };
 
 /// What to do about an image that should exist once.
@@ -49,6 +52,17 @@ pub fn image_start(identity: &Identity<'_>, found: &[ImageFacts]) -> Result<Imag
     }
     // Each round passes over at least one image, so `found` runs out before the rounds do.
     Err(StepError::new(ErrorName::Defect, "number the attempts", "there are more attempts than images"))
+}
+
+/// The wait for an image that is there already: over if it is available, else the machine checks it.
+///
+/// # Errors
+/// `DeadlineExceeded` if the deadline has passed.
+pub fn adopted<S>(turn: Turn<S>, image: &ImageFacts, now: Timestamp, wait_seconds: u32) -> Result<Turn<S>, StepError> {
+    match image.state {
+        ImageState::Available => Ok(turn.done("available")),
+        _ => turn.in_progress(image.state.as_str(), None, now, wait_seconds),
+    }
 }
 
 #[cfg(test)]

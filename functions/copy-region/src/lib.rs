@@ -4,10 +4,10 @@
 use ami_backup_aws::{Aws, NewCopy};
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
-    adopt::{ImageStart, image_start},
+    adopt::{ImageStart, adopted, image_start},
     copy::CopySubject,
     failure::{AwsFailure, FailureClass},
-    image::{ImageState, cannot_be_copied},
+    image::cannot_be_copied,
     item::Awaited,
     naming::image_name,
     repair::Survey,
@@ -48,7 +48,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CopySubject>) -> Resul
         ImageStart::Adopt(image) => {
             turn.subject.awaited = Some(Awaited { image_id: image.image_id.clone(), region });
             turn.subject.adopted = true;
-            if image.state == ImageState::Available { Ok(turn.done("available")) } else { turn.in_progress("pending", None, now, wait) }
+            adopted(turn, &image, now, wait)
         }
         ImageStart::Create { token } => {
             let new = new_copy(aws, &mut turn.subject, &token, &doing).await?;

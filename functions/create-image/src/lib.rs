@@ -4,10 +4,9 @@
 use ami_backup_aws::{Aws, NewImage};
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
-    adopt::{ImageStart, image_start},
+    adopt::{ImageStart, adopted, image_start},
     failure::{AwsFailure, FailureClass},
     id::{ImageId, InstanceId},
-    image::ImageState,
     item::{Awaited, Item},
     naming::{Identity, Purpose, image_name},
     tags::{identity_tags, planned_tags},
@@ -56,7 +55,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<Item>) -> Result<Turn<
     match image_start(&identity, &found)? {
         ImageStart::Adopt(image) => {
             turn.subject.awaited = Some(awaited(aws, image.image_id.clone()));
-            if image.state == ImageState::Available { Ok(turn.done("available")) } else { turn.in_progress("pending", None, now, wait) }
+            adopted(turn, &image, now, wait)
         }
         ImageStart::Create { token } => {
             let new = new_image(aws, &turn.subject, &instance_id, &token).await?;
@@ -73,8 +72,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<Item>) -> Result<Turn<
 
 async fn new_image(aws: &Aws, item: &Item, instance_id: &InstanceId, token: &str) -> Result<NewImage, StepError> {
     let doing = format!("make an image of {instance_id}");
-    let instance =
-        aws.instance(instance_id).await.map_err(|f| f.into_step_error(format!("look at {instance_id}")))?;
+    let instance = aws.instance(instance_id).await.map_err(|f| f.into_step_error(format!("look at {instance_id}")))?;
     let refuse = |reason: String| StepError::new(ErrorName::InvalidInput, &doing, reason).in_region(aws.home());
     let instance = instance.ok_or_else(|| refuse("there is no such instance".into()))?;
     if let Some(reason) = instance.cannot_be_imaged() {

@@ -93,10 +93,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, input: Input) -> Result<Output, S
 }
 
 /// The record: of an image, in the backup bucket; of an object, beside it, else in the backup bucket.
-async fn find_record(
-    aws: &Aws,
-    request: &RestoreRequest,
-) -> Result<(Option<Record>, Option<RecordPlace>), StepError> {
+async fn find_record(aws: &Aws, request: &RestoreRequest) -> Result<(Option<Record>, Option<RecordPlace>), StepError> {
     let places = match &request.wanted {
         Wanted::Image(image_id) => vec![aws.record_place(image_id)?],
         Wanted::Object(bucket, key) => {
@@ -138,8 +135,7 @@ fn object_place(request: &RestoreRequest, record: Option<&Record>) -> Result<(Bu
 }
 
 async fn check_bucket(aws: &Aws, region: &Region, bucket: &BucketName) -> Result<(), StepError> {
-    let found =
-        aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
+    let found = aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
     match found {
         Some(found) if found == *region => Ok(()),
         Some(found) => Err(StepError::input(
@@ -165,9 +161,7 @@ async fn check_object(aws: &Aws, region: &Region, bucket: &BucketName, key: &str
                 object.storage_class.unwrap_or_default()
             ),
         )),
-        Some(object) if object.size_bytes == 0 => {
-            Err(StepError::input("key", format!("s3://{bucket}/{key} is empty")))
-        }
+        Some(object) if object.size_bytes == 0 => Err(StepError::input("key", format!("s3://{bucket}/{key} is empty"))),
         Some(_) => Ok(()),
     }
 }

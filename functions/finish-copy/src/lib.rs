@@ -40,7 +40,8 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CopySubject>) -> Resul
     let doing = format!("put back on {image_id} what copying {} lost", turn.subject.image_id);
     let wanted = repairs(&source, &made, &carry_over, now);
     aws.repair(&region, &image_id, &wanted).await.map_err(|f| f.into_step_error(&doing))?;
-    let after = if wanted.changes_anything() { self::made(aws, &turn.subject, &image_id, &region).await? } else { made };
+    let after =
+        if wanted.changes_anything() { self::made(aws, &turn.subject, &image_id, &region).await? } else { made };
     let mut differences = remaining_differences(&source, &after, &carry_over, now);
     differences.extend(unencrypted(&turn.subject, &after));
     if differences.is_empty() {
@@ -75,12 +76,7 @@ async fn source(aws: &Aws, subject: &CopySubject) -> Result<Survey, StepError> {
     }
 }
 
-async fn made(
-    aws: &Aws,
-    subject: &CopySubject,
-    image_id: &ImageId,
-    region: &Region,
-) -> Result<Survey, StepError> {
+async fn made(aws: &Aws, subject: &CopySubject, image_id: &ImageId, region: &Region) -> Result<Survey, StepError> {
     let survey = aws.survey(region, image_id).await.map_err(|f| f.into_step_error(format!("look at {image_id}")))?;
     survey.ok_or_else(|| {
         let doing = format!("look at the copy {image_id} of {}", subject.image_id);

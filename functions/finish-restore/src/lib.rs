@@ -92,12 +92,9 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
 }
 
 fn without_record(subject: RestoreSubject, image_id: ImageId, region: Region) -> Output {
-    let warnings = [
-        "launch permissions",
-        "deprecation date",
-        "deregistration protection",
-    ]
-    .map(|what| format!("there is no record of the original: {what} could not be put back, nor any attribute compared"));
+    let warnings = ["launch permissions", "deprecation date", "deregistration protection"].map(|what| {
+        format!("there is no record of the original: {what} could not be put back, nor any attribute compared")
+    });
     Output {
         verdict: Verdict::Warning,
         run: subject.run.run,
@@ -142,4 +139,3 @@ async fn survey(aws: &Aws, region: &Region, image_id: &ImageId) -> Result<Survey
         StepError::new(ErrorName::ResourceFailed, format!("look at {image_id}"), reason).in_region(region)
     })
 }
-

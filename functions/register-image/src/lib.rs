@@ -4,9 +4,8 @@
 use ami_backup_aws::{Aws, NewRegistration};
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
-    adopt::{ImageStart, image_start},
+    adopt::{ImageStart, adopted, image_start},
     failure::FailureClass,
-    image::ImageState,
     item::Awaited,
     naming::image_name,
     restore::RestoreSubject,
@@ -47,7 +46,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
         ImageStart::Adopt(image) => {
             turn.subject.awaited = Some(Awaited { image_id: image.image_id.clone(), region });
             turn.subject.adopted = true;
-            if image.state == ImageState::Available { Ok(turn.done("available")) } else { turn.in_progress("pending", None, now, wait) }
+            adopted(turn, &image, now, wait)
         }
         ImageStart::Create { token } => {
             let new = registration(aws, subject, &source, &token).await?;
@@ -56,7 +55,9 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
                     turn.subject.awaited = Some(Awaited { image_id, region });
                     turn.in_progress("pending", Some(0), now, wait)
                 }
-                Err(failure) if failure.class() == FailureClass::Quota => turn.deferred(&failure.to_string(), now, wait),
+                Err(failure) if failure.class() == FailureClass::Quota => {
+                    turn.deferred(&failure.to_string(), now, wait)
+                }
                 Err(failure) => Err(aws.name_refused(&turn.subject.region, &new.name, failure, doing).await),
             }
         }
@@ -77,10 +78,7 @@ async fn registration(
     let survey = record.ok_or_else(missing)?.survey;
     let image = survey.image;
     Ok(NewRegistration {
-        name: subject
-            .name
-            .clone()
-            .unwrap_or_else(|| image_name(&format!("{}-registered", image.name), token)),
+        name: subject.name.clone().unwrap_or_else(|| image_name(&format!("{}-registered", image.name), token)),
         description: image.description,
         attributes: image.attributes,
         uefi_data: survey.uefi_data,

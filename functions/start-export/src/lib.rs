@@ -36,7 +36,10 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<ExportSubject>) -> Res
     let wait = aws.settings().minimum_wait_seconds;
     let doing = format!("export {} to s3://{bucket}/{}", turn.subject.image_id, turn.subject.prefix);
     if !turn.subject.prefix.ends_with('/') {
-        return Err(StepError::input("subject.prefix", "must end with a slash: EC2 puts nothing between it and the name"));
+        return Err(StepError::input(
+            "subject.prefix",
+            "must end with a slash: EC2 puts nothing between it and the name",
+        ));
     }
     let tasks = aws.export_tasks().await.map_err(|f| f.into_step_error("list export tasks"))?;
     let parameters = turn.subject.parameters(&bucket);
@@ -77,8 +80,7 @@ async fn refuse_if_it_cannot_be_exported(
     if let Some(reason) = cannot_be_exported(&image, &account) {
         return Err(refuse(reason));
     }
-    let region =
-        aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
+    let region = aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
     match region {
         Some(region) if region == *aws.home() => Ok(()),
         Some(region) => Err(refuse(format!("{bucket} is in {region}, and the image is not"))),

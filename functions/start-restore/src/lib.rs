@@ -4,9 +4,8 @@
 use ami_backup_aws::{Aws, NewRestore};
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
-    adopt::{ImageStart, image_start},
+    adopt::{ImageStart, adopted, image_start},
     failure::FailureClass,
-    image::ImageState,
     item::Awaited,
     naming::image_name,
     restore::{Method, RestoreSubject},
@@ -35,7 +34,8 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
     let allowed = budget(turn.subject.size_gib, turn.subject.deadline_minutes);
     let mut turn = turn.begun(now, allowed);
     let subject = &turn.subject;
-    let (Some(bucket), Some(key), Method::Object) = (subject.bucket.clone(), subject.key.clone(), subject.method) else {
+    let (Some(bucket), Some(key), Method::Object) = (subject.bucket.clone(), subject.key.clone(), subject.method)
+    else {
         return Err(StepError::input("subject", "needs `bucket`, `key` and the method OBJECT"));
     };
     let region = subject.region.clone();
@@ -50,7 +50,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
         ImageStart::Adopt(image) => {
             turn.subject.awaited = Some(Awaited { image_id: image.image_id.clone(), region });
             turn.subject.adopted = true;
-            if image.state == ImageState::Available { Ok(turn.done("available")) } else { turn.in_progress("pending", None, now, wait) }
+            adopted(turn, &image, now, wait)
         }
         ImageStart::Create { token } => {
             check_object(aws, subject, &doing).await?;
@@ -67,7 +67,9 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
                     turn.subject.awaited = Some(Awaited { image_id, region });
                     turn.in_progress("pending", Some(0), now, wait)
                 }
-                Err(failure) if failure.class() == FailureClass::Quota => turn.deferred(&failure.to_string(), now, wait),
+                Err(failure) if failure.class() == FailureClass::Quota => {
+                    turn.deferred(&failure.to_string(), now, wait)
+                }
                 Err(failure) => Err(aws.name_refused(&turn.subject.region, &new.name, failure, doing).await),
             }
         }
@@ -91,4 +93,3 @@ async fn check_object(aws: &Aws, subject: &RestoreSubject, doing: &str) -> Resul
         Some(_) => Ok(()),
     }
 }
-

@@ -68,7 +68,9 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<StoreSubject>) -> Resu
                     turn.subject.key = Some(key);
                     turn.in_progress("stored", Some(0), now, wait)
                 }
-                Err(failure) if failure.class() == FailureClass::Quota => turn.deferred(&failure.to_string(), now, wait),
+                Err(failure) if failure.class() == FailureClass::Quota => {
+                    turn.deferred(&failure.to_string(), now, wait)
+                }
                 Err(failure) => Err(failure.into_step_error(doing)),
             }
         }
@@ -81,8 +83,7 @@ async fn look_for_object(
     key: &str,
 ) -> Result<Option<ami_backup_core::store::ObjectFacts>, StepError> {
     let bucket = &subject.bucket;
-    let region =
-        aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
+    let region = aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
     match region {
         Some(region) if region == *aws.home() => aws
             .object(aws.home(), bucket, key)

@@ -146,6 +146,29 @@ pub struct Account {
     /// Buckets.
     #[serde(default)]
     pub buckets: Vec<Bucket>,
+    /// Export tasks that are over.
+    #[serde(default)]
+    pub export_tasks: Vec<ExportTask>,
+}
+
+/// An export task that is over when the world starts. Its file is an object of its bucket, or is not.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportTask {
+    /// Region it ran in.
+    pub region: String,
+    /// `export-ami-…`.
+    pub id: String,
+    /// Image that was exported.
+    pub image_id: String,
+    /// `VMDK`, `VHD` or `RAW`.
+    pub format: String,
+    /// Bucket.
+    pub bucket: String,
+    /// Prefix of the key.
+    pub prefix: String,
+    /// `completed` or `deleted`.
+    pub status: String,
 }
 
 /// An instance with its volumes.
@@ -203,6 +226,8 @@ pub struct Machine {
     pub imds_support: Option<String>,
     /// Base64 of the UEFI variables, or absent.
     pub uefi_data: Option<String>,
+    /// Device names of instance-store volumes, mapped as `ephemeral0` and so on.
+    pub ephemeral_devices: Vec<String>,
     /// E.g. `Linux/UNIX`.
     pub platform_details: String,
     /// E.g. `RunInstances`.
@@ -222,6 +247,7 @@ impl Default for Machine {
             tpm_support: None,
             imds_support: None,
             uefi_data: None,
+            ephemeral_devices: Vec::new(),
             platform_details: "Linux/UNIX".into(),
             usage_operation: "RunInstances".into(),
         }

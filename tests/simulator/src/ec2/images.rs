@@ -220,8 +220,13 @@ fn write(context: &Context<'_>, xml: &mut Xml, image: &Image) {
 /// The `blockDeviceMapping` of an image.
 pub(super) fn write_devices(xml: &mut Xml, image: &Image) {
     let ebs = image.machine.root_device_type == "ebs";
-    xml.items("blockDeviceMapping", image.devices.iter().filter(|_| ebs), |xml, device| {
-        xml.text("deviceName", &device.name);
+    let on_ebs = image.devices.iter().filter(|_| ebs).map(|device| (&device.name, Some(device), 0));
+    let ephemeral = image.machine.ephemeral_devices.iter().zip(0..).map(|(name, number)| (name, None, number));
+    xml.items("blockDeviceMapping", on_ebs.chain(ephemeral), |xml, (name, device, number)| {
+        xml.text("deviceName", name);
+        let Some(device) = device else {
+            return xml.text("virtualName", format!("ephemeral{number}"));
+        };
         xml.group("ebs", |xml| {
             xml.text("deleteOnTermination", device.delete_on_termination);
             xml.maybe("iops", device.iops);

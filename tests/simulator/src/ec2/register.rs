@@ -84,6 +84,12 @@ fn machine(params: &Params) -> Answer<Machine> {
         tpm_support,
         imds_support: one_of("ImdsSupport", &["v2.0"])?,
         uefi_data,
+        ephemeral_devices: params
+            .structures("BlockDeviceMapping")
+            .iter()
+            .filter(|mapping| mapping.get("VirtualName").is_some())
+            .map(|mapping| mapping.required("DeviceName").map(Into::into))
+            .collect::<Answer<_>>()?,
         platform_details: "Linux/UNIX".into(),
         usage_operation: "RunInstances".into(),
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::state::{Device, GIB, Image, Instance, Owner, Protection, Snapshot, State, Volume, hex, later};
+use super::state::{Device, ExportTask, GIB, Image, Instance, Owner, Protection, Snapshot, State, Volume, hex, later};
 use crate::account::{self, AccountFile, ObjectKind};
 use crate::ec2::envelope;
 use crate::objects::StoredObject;
@@ -25,8 +25,33 @@ pub(super) fn state(file: &AccountFile, now: Timestamp) -> State {
         for described in &account.snapshots {
             state.snapshots.insert(described.id.clone(), snapshot(&account.id, described, now));
         }
+        for described in &account.export_tasks {
+            state.exports.insert(described.id.clone(), export_task(&account.id, described, now));
+        }
     }
     state
+}
+
+fn export_task(account: &str, described: &account::ExportTask, now: Timestamp) -> ExportTask {
+    ExportTask {
+        id: described.id.clone(),
+        account: account.to_owned(),
+        region: described.region.clone(),
+        image_id: described.image_id.clone(),
+        description: String::new(),
+        format: described.format.clone(),
+        bucket: described.bucket.clone(),
+        prefix: described.prefix.clone(),
+        key: format!("{}{}.{}", described.prefix, described.id, described.format.to_ascii_lowercase()),
+        role: "vmimport".into(),
+        tags: BTreeMap::new(),
+        started: now,
+        ends: now,
+        visible_at: now,
+        status: described.status.clone(),
+        message: None,
+        fail: None,
+    }
 }
 
 /// Every object of the account file, ready to be put: bucket, key, object.
