@@ -62,7 +62,7 @@ class Demo:
             "export": {"format": "VMDK"},
         }
         outputs = self._stack.outputs
-        self._console.print(f"  input {json.dumps(given)}", highlight=False)
+        self._console.print(f"  input {json.dumps(given)}", highlight=False, soft_wrap=True)
         buckets = {"store": "s3 (objects)", "export": "s3 (files)"}
         legs = backup_legs([INSTANCE, IMAGE], COPIES, buckets) if watch else []
         ended = self._watched(outputs["BackupMachineArn"], given, name, RUN, legs)
@@ -98,38 +98,51 @@ class Demo:
             check.get(line["leg"], self._check_file)(line)
 
     def _check_image(self, line: dict[str, Any]) -> None:
+        """An image or a copy is available, and it and its snapshots carry the run's tags and those of the source."""
         claim = line["claim"]
-        found = self._stack.client("ec2", claim["region"]).describe_images(ImageIds=[claim["id"]])["Images"]
+        ec2 = self._stack.client("ec2", claim["region"])
+        found = ec2.describe_images(ImageIds=[claim["id"]])["Images"]
         what = f"{line['source']}: {'copy' if line['leg'] == 'copy' else 'image'} {claim['id']} in {claim['region']}"
-        self.claim(f"{what} is available", bool(found) and found[0]["State"] == "available", found)
         if not found:
+            self.claim(f"{what} is there", False)
             return
+        self.claim(f"{what} is available", found[0]["State"] == "available", found[0]["State"])
         tags = inventory.tags_of(found[0])
-        self.claim(f"{what} says which run made it", tags.get(f"{OURS}run") == RUN, tags)
-        snapshots = [m["Ebs"]["SnapshotId"] for m in found[0]["BlockDeviceMappings"] if "Ebs" in m]
-        described_ = self._stack.client("ec2", claim["region"]).describe_snapshots(SnapshotIds=snapshots)["Snapshots"]
-        tagged = all(inventory.tags_of(snapshot).get(f"{OURS}run") == RUN for snapshot in described_)
-        self.claim(f"{what}: so do its {len(snapshots)} snapshots", tagged and bool(snapshots), described_)
+        snapshots = self._snapshots(found[0], claim["region"])
+        ours = [tags, *map(inventory.tags_of, snapshots)]
+        marked = bool(snapshots) and all(one.get(f"{OURS}run") == RUN for one in ours)
+        self.claim(f"{what}: it and its {len(snapshots)} snapshots say which run made them", marked, ours)
         if line["leg"] == "copy":
             source = self._image(line["imageId"])
-            same = _own_tags(inventory.tags_of(source)).items() <= tags.items()
+            same = _own_tags(tags) == _own_tags(inventory.tags_of(source))
             self.claim(f"{what} has the tags of its source", same, tags)
+            wanted = self._snapshots(source, HOME_REGION)
+            same = _all_own_tags(snapshots) == _all_own_tags(wanted)
+            self.claim(f"{what}: its snapshots have the tags of the source's snapshots", same, _all_own_tags(snapshots))
+
+    def _snapshots(self, image: dict[str, Any], region: str) -> list[dict[str, Any]]:
+        """The snapshots behind an image."""
+        ids = [mapping["Ebs"]["SnapshotId"] for mapping in image["BlockDeviceMappings"] if "Ebs" in mapping]
+        return list(self._stack.client("ec2", region).describe_snapshots(SnapshotIds=ids)["Snapshots"])
 
     def _check_object(self, line: dict[str, Any]) -> None:
+        """The object is there, and the record of its image too, in its place and beside the object."""
         claim = line["claim"]
-        size = inventory.objects(self._stack, claim["bucket"]).get(claim["id"], 0)
-        self.claim(f"{line['source']}: object {claim['id']} is there ({size} bytes)", size > 0)
-        record = f"records/{line['imageId']}.json"
         there = inventory.objects(self._stack, claim["bucket"])
-        self.claim(
-            f"{line['source']}: its record is there, and beside the object",
-            record in there and f"{claim['id']}.json" in there,
-        )
+        size = there.get(claim["id"], 0)
+        self.claim(f"{line['source']}: object {claim['id']} is there ({size} bytes)", size > 0)
+        recorded = f"records/{line['imageId']}.json" in there and f"{claim['id']}.json" in there
+        self.claim(f"{line['source']}: the record of {line['imageId']} is there, also beside the object", recorded)
 
     def _check_file(self, line: dict[str, Any]) -> None:
+        """The file is there, at the key that the record has."""
         claim = line["claim"]
         size = inventory.objects(self._stack, claim["bucket"]).get(claim["id"], 0)
         self.claim(f"{line['source']}: file {claim['id']} is there ({size} bytes)", size > 0)
+        bucket = self._stack.outputs["BackupBucketName"]
+        body = self._stack.client("s3").get_object(Bucket=bucket, Key=f"records/{line['imageId']}.json")["Body"].read()
+        files = [backup["id"] for backup in json.loads(body)["backups"] if backup["leg"] == "export"]
+        self.claim(f"{line['source']}: the record names that file", claim["id"] in files, files)
 
     def _image(self, image_id: str) -> dict[str, Any]:
         images = self._stack.client("ec2").describe_images(ImageIds=[image_id])["Images"]
@@ -145,7 +158,7 @@ class Demo:
         """Run the restore machine on a stored object and compare what comes back with its source."""
         claim = stored["claim"]
         given = {"bucket": claim["bucket"], "key": claim["id"], "run": RESTORE_RUN}
-        self._console.print(f"  input {json.dumps(given)}", highlight=False)
+        self._console.print(f"  input {json.dumps(given)}", highlight=False, soft_wrap=True)
         legs = [Leg(IMAGE, "restore", HOME_REGION)]
         machine = self._stack.outputs["RestoreMachineArn"]
         ended = self._watched(machine, given, "restore", RESTORE_RUN, legs)
@@ -167,30 +180,43 @@ class Demo:
         return restored
 
     def show(self, lines: list[dict[str, Any]], restored: str) -> None:
-        """The final table: what became of each source."""
-        took = {(leg.source, leg.leg, leg.place if leg.leg == "copy" else ""): leg.seconds() for leg in self.legs}
+        """Print what became of each source: ids, sizes, durations."""
+        kinds = {"image": "image made of it", "store": "object", "copy": "copy", "export": "VM file"}
         rows = []
         for source in (INSTANCE, IMAGE):
-            mine = [line for line in lines if line["source"] == source]
-            cells: dict[str, list[str]] = {"image": [], "store": [], "copy": [], "export": []}
-            for line in mine:
-                claim, place = line["claim"], line.get("region", "") if line["leg"] == "copy" else ""
-                size = f" {claim['sizeBytes']} B" if claim.get("sizeBytes") else ""
-                where = f" {place}" if place else ""
-                seconds = took.get((source, line["leg"], place), 0.0)
-                cells[line["leg"]].append(f"{claim['id']}{where}{size} {seconds:.1f} s")
-            made = cells["image"] or [source]
-            back = f"{restored} {took.get((IMAGE, 'restore', ''), 0.0):.1f} s" if source == IMAGE else "—"
-            rows.append(
-                [source, *("\n".join(part) for part in (made, cells["store"], cells["copy"], cells["export"])), back]
-            )
-        heads = ["source", "image", "object", "copies", "file", "restored AMI"]
-        described(self._console, "What became of it", rows, heads)
+            for line in (line for line in lines if line["source"] == source):
+                claim = line["claim"]
+                size = f"{claim['sizeBytes']} bytes" if claim.get("sizeBytes") else self._volumes(claim)
+                place = f"s3://{claim['bucket']}" if claim.get("bucket") else claim["region"]
+                rows.append([source, kinds[line["leg"]], claim["id"], place, size, self._took(line)])
+        claim = {"id": restored, "region": HOME_REGION}
+        line = {"source": IMAGE, "leg": "restore", "claim": claim}
+        rows.append([IMAGE, "restored AMI", restored, HOME_REGION, self._volumes(claim), self._took(line)])
+        described(self._console, "What became of it", rows, ["source", "", "id", "where", "size", "took"])
+
+    def _took(self, line: dict[str, Any]) -> str:
+        """How long the leg of a report line was seen under way."""
+        for leg in self.legs:
+            place = line["claim"]["region"] if leg.leg == "copy" else leg.place
+            if (leg.source, leg.leg, leg.place) == (line["source"], line["leg"], place):
+                return f"{leg.seconds():.1f} s"
+        return ""
+
+    def _volumes(self, claim: dict[str, Any]) -> str:
+        """The size of an image's volumes."""
+        image = self._stack.client("ec2", claim["region"]).describe_images(ImageIds=[claim["id"]])["Images"][0]
+        sizes = [mapping["Ebs"]["VolumeSize"] for mapping in image["BlockDeviceMappings"] if "Ebs" in mapping]
+        return f"{' + '.join(map(str, sizes))} GiB"
 
 
 def _own_tags(tags: dict[str, str]) -> dict[str, str]:
     """The tags that are not this product's."""
     return {name: value for name, value in tags.items() if not name.startswith(OURS)}
+
+
+def _all_own_tags(resources: list[dict[str, Any]]) -> list[list[tuple[str, str]]]:
+    """The tags of several resources, in an order of their own."""
+    return sorted(sorted(_own_tags(inventory.tags_of(resource)).items()) for resource in resources)
 
 
 def _counts(console: Console, before: dict[str, int], after: dict[str, int], again: dict[str, int]) -> None:

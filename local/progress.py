@@ -141,7 +141,7 @@ class Watch:
             if leg.began and step > leg.told:
                 leg.told = step
                 print(
-                    f"{leg.source}  {leg.leg:7} {leg.place:13} {leg.percent:3} %  {leg.seconds():5.1f} s"
+                    f"{leg.source:21}  {leg.leg:7} {leg.place:13} {leg.percent:3} %  {leg.seconds():5.1f} s"
                     f"  {leg.state}  {leg.result}".rstrip()
                 )
                 sys.stdout.flush()
