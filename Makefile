@@ -51,7 +51,7 @@ test-rust: build
 test-wire: build .venv/ready
 	SIMULATED_AWS=$(CURDIR)/target/debug/simulated-aws $(BIN)/python -m unittest discover -v -s tests/wire -t tests/wire
 
-test-local: .venv/ready
+test-local: build .venv/ready
 	$(BIN)/python -m unittest discover -v -s local/tests -t .
 
 lint: lint-rust lint-template lint-machines lint-python ## Format, clippy, docs, licences, the template and the machines

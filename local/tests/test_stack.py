@@ -1,0 +1,81 @@
+"""The stack leaves nothing behind, however the program that started it ends. Needs what `make build` makes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import unittest
+from collections.abc import Callable
+from pathlib import Path
+
+from local.stack import ROOT, STATE
+
+
+def processes_of(directory: Path) -> list[str]:
+    """The command lines of what runs with its temporary files below `directory`, or keeps its state there."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            seen = (process / "environ").read_bytes() + (process / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if str(directory).encode() in seen:
+            found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
+@unittest.skipUnless(sys.platform == "linux", "looks for processes in /proc")
+class NothingIsLeftBehind(unittest.TestCase):
+    """The demo is ended at different moments; nothing of it may run afterwards."""
+
+    def end_demo(self, number: int, moment: Callable[[Path], bool]) -> int:
+        """Start the demo, send it a signal at a moment, and return its status once nothing of it runs any more."""
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "local.demo"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        directory = STATE / f"demo-{demo.pid}"
+        self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        self.wait(lambda: moment(directory), "the moment to end it")
+        self.assertNotEqual(processes_of(directory), [])
+        demo.send_signal(number)
+        status = demo.wait(timeout=30)
+        self.wait(lambda: processes_of(directory) == [], f"the end of {processes_of(directory)}")
+        return status
+
+    def wait(self, reached: Callable[[], bool], what: str) -> None:
+        """Wait until something is so; half a minute is far more than it takes."""
+        until = time.monotonic() + 30
+        while not reached():
+            self.assertLess(time.monotonic(), until, f"waited in vain for {what}")
+            time.sleep(0.05)
+
+    @staticmethod
+    def started(directory: Path) -> bool:
+        """One program of the stack has been started."""
+        return (directory / "stack.json").is_file()
+
+    @staticmethod
+    def functions_run(directory: Path) -> bool:
+        """The first functions have been called."""
+        try:
+            up = json.loads((directory / "stack.json").read_text())["outputs"] != {}
+        except (OSError, ValueError):
+            return False
+        return up and "environment spawned" in (directory / "ministack.log").read_text()
+
+    def test_an_interrupt_while_it_starts_ends_everything(self) -> None:
+        self.assertEqual(self.end_demo(signal.SIGINT, self.started), 128 + signal.SIGINT)
+
+    def test_an_interrupt_while_functions_run_ends_everything(self) -> None:
+        self.assertEqual(self.end_demo(signal.SIGINT, self.functions_run), 128 + signal.SIGINT)
+
+    def test_a_killed_demo_takes_its_stack_along(self) -> None:
+        self.assertEqual(self.end_demo(signal.SIGKILL, self.functions_run), -signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    unittest.main()
