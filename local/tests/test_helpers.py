@@ -9,9 +9,11 @@ import tempfile
 import time
 import unittest
 from pathlib import Path
+from typing import Any, ClassVar
 
 from local import faults, summary
 from local.comparison import difference
+from local.s3_relay import action_of
 from local.processes import clean_environment, command_of, start, stop_group
 
 
@@ -59,6 +61,30 @@ class Identity(unittest.TestCase):
         self.assertNotEqual(one, faults._without_identity(["snap-0a1b2c3d4e5f60001", "nightly", "x"]))
 
 
+class LostReplies(unittest.TestCase):
+    """What a run with a lost reply is held against."""
+
+    WITHOUT: ClassVar[dict[str, Any]] = {"status": "SUCCEEDED", "why": "SUCCEEDED", "state": {"images": 1}}
+    FAULT = faults.Fault("backup", "start-store", "ec2", "CreateStoreImageTask", 1)
+
+    def judged(self, **differing: Any) -> list[str]:
+        return faults._judge(self.FAULT, self.WITHOUT, {**self.WITHOUT, "timeouts": 1, **differing})
+
+    def test_the_same_end_is_right(self) -> None:
+        self.assertEqual(self.judged(), [])
+
+    def test_twice_missing_failed_and_not_struck_are_wrong(self) -> None:
+        self.assertEqual(len(self.judged(state={"images": 2})), 1)
+        self.assertEqual(len(self.judged(status="FAILED", why="FAILED Conflict: in the way")), 1)
+        self.assertEqual(len(self.judged(timeouts=0)), 1)
+
+    def test_requests_are_told_apart_by_what_they_change(self) -> None:
+        self.assertIsNone(action_of("GET", "/bucket/records/ami-0a1b2c3d.json"))
+        self.assertEqual(action_of("PUT", "/bucket/records/ami-0a1b2c3d.json?x-id=PutObject"), "PutObject records/ami-*.json")
+        self.assertEqual(action_of("PUT", "/bucket/a%2Fb.bin?tagging"), "PutObjectTagging a/b.bin")
+        self.assertEqual(action_of("DELETE", "/bucket/runs/12/outcomes/3.json"), "DeleteObject runs/*/outcomes/*.json")
+
+
 class Processes(unittest.TestCase):
     """Children see a clean environment and end with their group, or with their parent."""
 
@@ -99,7 +125,8 @@ class Processes(unittest.TestCase):
     def test_a_child_ends_when_its_parent_is_killed(self) -> None:
         script = (
             "import sys, time; from pathlib import Path\n"
-            "from local.processes import clean_environment, start\n"
+            "from local.s3_relay import action_of
+from local.processes import clean_environment, start\n"
             "here = Path(sys.argv[1])\n"
             "child = start(['sleep', '60'], here / 'log', clean_environment(), here)\n"
             "print(child.pid, flush=True)\n"
