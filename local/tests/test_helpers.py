@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 
 from local import faults, summary
 from local.comparison import difference
-from local.s3_relay import action_of
 from local.processes import clean_environment, command_of, start, stop_group
+from local.s3_relay import action_of
 
 
 class Differences(unittest.TestCase):
@@ -80,7 +80,8 @@ class LostReplies(unittest.TestCase):
 
     def test_requests_are_told_apart_by_what_they_change(self) -> None:
         self.assertIsNone(action_of("GET", "/bucket/records/ami-0a1b2c3d.json"))
-        self.assertEqual(action_of("PUT", "/bucket/records/ami-0a1b2c3d.json?x-id=PutObject"), "PutObject records/ami-*.json")
+        put = action_of("PUT", "/bucket/records/ami-0a1b2c3d.json?x-id=PutObject")
+        self.assertEqual(put, "PutObject records/ami-*.json")
         self.assertEqual(action_of("PUT", "/bucket/a%2Fb.bin?tagging"), "PutObjectTagging a/b.bin")
         self.assertEqual(action_of("DELETE", "/bucket/runs/12/outcomes/3.json"), "DeleteObject runs/*/outcomes/*.json")
 
@@ -125,8 +126,7 @@ class Processes(unittest.TestCase):
     def test_a_child_ends_when_its_parent_is_killed(self) -> None:
         script = (
             "import sys, time; from pathlib import Path\n"
-            "from local.s3_relay import action_of
-from local.processes import clean_environment, start\n"
+            "from local.processes import clean_environment, start\n"
             "here = Path(sys.argv[1])\n"
             "child = start(['sleep', '60'], here / 'log', clean_environment(), here)\n"
             "print(child.pid, flush=True)\n"
