@@ -9,7 +9,7 @@ BIN := .venv/bin
 SAM_BIN := .venv-sam/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt demo local local-down simulator invoke invoke-all machines faults package clean \
+.PHONY: help build test lint fmt demo local local-down simulator invoke invoke-all machines partial faults package clean \
 	lint-rust lint-template lint-machines lint-python test-rust test-wire test-local
 
 help: ## This list
@@ -39,6 +39,9 @@ invoke-all: build .venv/ready ## Run every function on its event and compare the
 
 machines: build .venv/ready ## Run every machine's events on a stack and compare how they end with what is expected
 	@$(BIN)/python -m local.machines
+
+partial: build .venv/ready ## Meet a bad Region, a bad image and a failed store task: the rest is done, the same run again does what is missing
+	@$(BIN)/python -m local.partial
 
 faults: build .venv/ready ## Lose a reply in every function that changes something; the end must be as without (minutes)
 	@$(BIN)/python -m local.faults
