@@ -31,7 +31,7 @@ impl<'a> Call<'a> {
     }
 
     /// What the SDK's error says. Without an answer there is no code, and the message is the whole
-    /// chain of causes.
+    /// chain of causes; of a refusal without a word (S3's to a HEAD) it is the HTTP status.
     pub(crate) fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> AwsFailure
     where
         E: ProvideErrorMetadata + Error + 'static,
@@ -42,12 +42,17 @@ impl<'a> Call<'a> {
             SdkError::ConstructionFailure(_) => Some("MalformedRequest"),
             _ => metadata.and_then(|metadata| metadata.code()),
         };
-        let message = metadata.and_then(|metadata| metadata.message()).map_or_else(|| chain(&error), str::to_owned);
+        let status = error.raw_response().map(|response| response.status().as_u16());
+        let message = match (metadata, metadata.and_then(|metadata| metadata.message()), status) {
+            (_, Some(message), _) => message.to_owned(),
+            (Some(_), None, Some(status)) => format!("HTTP {status}"),
+            _ => chain(&error),
+        };
         AwsFailure {
             code: code.map(str::to_owned),
             message,
             request_id: error.request_id().map(str::to_owned),
-            status: error.raw_response().map(|response| response.status().as_u16()),
+            status,
             ..self.failure()
         }
     }

@@ -23,6 +23,8 @@ mod store;
 mod survey;
 mod tags;
 mod topic;
+#[cfg(test)]
+mod wire_tests;
 
 pub use account::RegionFacts;
 pub use aws_config::SdkConfig;

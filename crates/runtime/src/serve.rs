@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use ami_backup_core::{StepError, Timestamp};
+use ami_backup_core::{StepError, Timestamp, input};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -29,9 +29,10 @@ where
     lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock, once per invocation")]
         let now = Timestamp::now();
-        let answered = answer(event.payload, now, async |now, input| {
+        // The world comes first: without it nothing is worth saying about the input.
+        let answered = answer(event.payload, now, async |now, value: Value| {
             let world = world.as_ref().map_err(Clone::clone)?;
-            handler(world, now, input).await
+            handler(world, now, input::parse(value)?).await
         });
         answered.await.map_err(Failed)
     }))
