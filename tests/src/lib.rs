@@ -152,13 +152,14 @@ impl TimeSource for WorldTime {
     }
 }
 
-/// Sleeping moves the clock: the SDK's back-off takes simulated time and no other.
+/// Sleeping moves the clock: the SDK's back-off takes simulated time and no other. Only sleep that is
+/// waited for does: the SDK lays one beside whatever may take too long, and drops most of them.
 #[derive(Debug)]
 struct WorldSleep(ManualClock);
 
 impl AsyncSleep for WorldSleep {
     fn sleep(&self, duration: Duration) -> Sleep {
-        self.0.advance(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX));
-        Sleep::new(std::future::ready(()))
+        let clock = self.0.clone();
+        Sleep::new(async move { clock.advance(SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)) })
     }
 }

@@ -10,8 +10,8 @@ use ami_backup_core::{
     naming::{TAG_RUN, TAG_SOURCE},
 };
 use aws_sdk_ec2::types::{
-    BlockDeviceMapping, Filter, Image, ImageAttributeName, LaunchPermission, LaunchPermissionModifications,
-    PermissionGroup, StateReason,
+    AttributeValue, BlockDeviceMapping, Filter, Image, ImageAttributeName, LaunchPermission,
+    LaunchPermissionModifications, PermissionGroup, StateReason,
 };
 use aws_smithy_types::DateTime;
 
@@ -166,6 +166,17 @@ impl Aws {
     pub async fn protect(&self, region: &Region, id: &ImageId) -> Result<(), AwsFailure> {
         let call = Call::new("ec2:EnableImageDeregistrationProtection", region);
         let request = self.ec2(region).enable_image_deregistration_protection().image_id(id.as_str());
+        request.send().await.map(|_| ()).map_err(|error| call.failed(error))
+    }
+
+    /// Makes instances of an image use IMDSv2. EC2 knows no way back.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn require_imds_v2(&self, region: &Region, id: &ImageId) -> Result<(), AwsFailure> {
+        let call = Call::new("ec2:ModifyImageAttribute", region);
+        let version = AttributeValue::builder().value("v2.0").build();
+        let request = self.ec2(region).modify_image_attribute().image_id(id.as_str()).imds_support(version);
         request.send().await.map(|_| ()).map_err(|error| call.failed(error))
     }
 }

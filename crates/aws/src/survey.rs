@@ -66,6 +66,9 @@ impl Aws {
         if let Some(at) = repairs.deprecate_at {
             self.deprecate(region, image_id, at).await?;
         }
+        if repairs.imds_v2 {
+            self.require_imds_v2(region, image_id).await?;
+        }
         if repairs.protect {
             self.protect(region, image_id).await?;
         }

@@ -3,13 +3,11 @@
 //! CreateImage, CreateRestoreImageTask and RegisterImage take no client token. Their identity is the
 //! token tag that the creating call writes; it is looked up first.
 
-use jiff::Timestamp;
-
 use crate::{
     error::{ErrorName, StepError},
     image::{ImageFacts, ImageState},
     naming::{Identity, TAG_TOKEN, token},
-    turn::Turn,
+    turn::{Look, Turn},
 };
 
 /// What to do about an image that should exist once.
@@ -58,10 +56,10 @@ pub fn image_start(identity: &Identity<'_>, found: &[ImageFacts]) -> Result<Imag
 ///
 /// # Errors
 /// `DeadlineExceeded` if the deadline has passed.
-pub fn adopted<S>(turn: Turn<S>, image: &ImageFacts, now: Timestamp, wait_seconds: u32) -> Result<Turn<S>, StepError> {
+pub fn adopted<S>(turn: Turn<S>, image: &ImageFacts, look: &Look<'_>) -> Result<Turn<S>, StepError> {
     match image.state {
         ImageState::Available => Ok(turn.done("available")),
-        _ => turn.in_progress(image.state.as_str(), None, now, wait_seconds),
+        _ => turn.in_progress(image.state.as_str(), None, look),
     }
 }
 

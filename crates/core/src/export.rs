@@ -100,6 +100,8 @@ impl ExportSubject {
 pub enum ExportStart {
     /// A task of this run is writing it, or has.
     Adopt(ExportTask),
+    /// A task of another run is exporting the image, and EC2 exports an image once at a time.
+    Busy(ExportTask),
     /// Ask for it under this token.
     Create {
         /// Token of the attempt; also the client token of the call.
@@ -115,7 +117,12 @@ pub fn export_start(identity: &Identity<'_>, tasks: &[ExportTask]) -> Result<Exp
     for failed in 0..=tasks.len() {
         let token = token(identity, failed);
         match tasks.iter().find(|task| task.tags.get(TAG_TOKEN) == Some(&token)) {
-            None => return Ok(ExportStart::Create { token }),
+            None => {
+                let of_image =
+                    |task: &&ExportTask| task.image_id.as_ref().is_some_and(|id| id.as_str() == identity.source);
+                let busy = tasks.iter().filter(of_image).find(|task| task.status == "active");
+                return Ok(busy.map_or(ExportStart::Create { token }, |task| ExportStart::Busy(task.clone())));
+            }
             Some(task) if task.has_failed() => {}
             Some(task) => return Ok(ExportStart::Adopt(task.clone())),
         }
@@ -152,6 +159,20 @@ mod tests {
         assert_eq!(export_start(&identity, &[task("deleted", &first)])?, ExportStart::Create { token: second });
         for status in ["active", "completed"] {
             assert!(matches!(export_start(&identity, &[task(status, &first)])?, ExportStart::Adopt(_)));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn an_image_is_exported_once_at_a_time() -> Result<(), StepError> {
+        let region = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
+        let identity =
+            Identity { purpose: Purpose::Export, run: "r", source: "ami-12345678", region: &region, parameters: "" };
+        let of = |id: &str, status: &str| ExportTask { image_id: id.parse().ok(), ..task(status, "another's") };
+        let busy = of("ami-12345678", "active");
+        assert_eq!(export_start(&identity, std::slice::from_ref(&busy))?, ExportStart::Busy(busy));
+        for other in [of("ami-12345678", "completed"), of("ami-87654321", "active"), task("active", "another's")] {
+            assert!(matches!(export_start(&identity, &[other])?, ExportStart::Create { .. }));
         }
         Ok(())
     }

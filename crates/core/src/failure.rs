@@ -149,6 +149,13 @@ impl AwsFailure {
         generic && ["limit", "quota", "in progress", "in-progress"].iter().any(|word| message.contains(word))
     }
 
+    /// Whether AWS refuses because what is asked for is there already. No code is documented for a
+    /// second store of an image; any code will do, if the message says so.
+    pub fn says_it_is_there(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        self.class() == FailureClass::Refused && ["already", "exists"].iter().any(|word| message.contains(word))
+    }
+
     /// The error of a step that was `doing` something and cannot go on after this failure.
     ///
     /// A quota refusal gets [`ErrorName::QuotaExceeded`]: a start that may still wait answers
@@ -202,6 +209,15 @@ mod tests {
         assert_eq!(over.class(), FailureClass::Quota);
         let wrong = failure(Some("InvalidRequest"), "The image is paravirtual", Some(400));
         assert_eq!(wrong.class(), FailureClass::Refused);
+    }
+
+    #[test]
+    fn a_refusal_that_says_that_it_is_there_is_known_by_its_message() {
+        for message in ["The image is already stored in bucket b", "An object with this key exists"] {
+            assert!(failure(Some("InvalidRequest"), message, Some(400)).says_it_is_there(), "{message}");
+        }
+        assert!(!failure(Some("InvalidRequest"), "The image is paravirtual", Some(400)).says_it_is_there());
+        assert!(!failure(Some("ResourceLimitExceeded"), "already at the limit", Some(400)).says_it_is_there());
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Repairs {
     pub deprecate_at: Option<Timestamp>,
     /// Whether to protect it from deregistration.
     pub protect: bool,
+    /// Whether to make its instances use IMDSv2: of the attributes, the one that can be put back.
+    pub imds_v2: bool,
     /// Tags to write on the image.
     pub image_tags: Tags,
     /// Tags to write on its snapshots.
@@ -67,6 +69,8 @@ pub fn repairs(source: &Survey, made: &Survey, carry_over: &BTreeSet<CarryOver>,
     repairs.protect = carry_over.contains(&CarryOver::DeregistrationProtection)
         && source.image.is_protected()
         && !made.image.is_protected();
+    let imds_v2 = |survey: &Survey| survey.image.attribute("ImdsSupport") == Some("v2.0");
+    repairs.imds_v2 = imds_v2(source) && !imds_v2(made);
     let (tags, dropped) = missing_tags(&source.image.tags, &made.image.tags);
     repairs.image_tags = tags;
     repairs.notes.extend(dropped.iter().map(|key| format!("no room for tag {key}: {MOST_TAGS} is the most")));
@@ -213,6 +217,9 @@ pub(crate) mod tests {
         if repairs.protect {
             made.image.deregistration_protection = Some("enabled-without-cooldown".into());
         }
+        if repairs.imds_v2 {
+            made.image.attributes.insert("ImdsSupport".into(), "v2.0".into());
+        }
         made.image.tags.extend(repairs.image_tags.clone());
         for (id, tags) in &repairs.snapshot_tags {
             if let Some(snapshot) = made.snapshots.iter_mut().find(|snapshot| &snapshot.snapshot_id == id) {
@@ -229,7 +236,7 @@ pub(crate) mod tests {
             accounts in proptest::collection::btree_set("[0-9]{12}", 0..4),
             tags in proptest::collection::btree_map("[a-d]", "[x-z]", 0..4),
             kept in proptest::collection::btree_map("[a-d]", "[x-z]", 0..4),
-            protected: bool, deprecated: bool,
+            protected: bool, deprecated: bool, imds_v2: bool,
         ) {
             let now = Timestamp::UNIX_EPOCH;
             let mut source = survey("ami-12345678", "snap-12345678");
@@ -238,6 +245,9 @@ pub(crate) mod tests {
             source.snapshots[0].tags = tags;
             source.image.deregistration_protection = protected.then(|| "enabled-with-cooldown".into());
             source.image.deprecation_time = deprecated.then(|| "2030-01-01T00:00:00.000Z".into());
+            if imds_v2 {
+                source.image.attributes.insert("ImdsSupport".into(), "v2.0".into());
+            }
             let mut made = survey("ami-87654321", "snap-87654321");
             made.image.tags = kept;
 

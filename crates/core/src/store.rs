@@ -166,6 +166,13 @@ pub fn store_start(
     }
 }
 
+/// Where the image may be, when EC2 refuses to store it because it is there: the key of the newest
+/// completed task for the bucket. "One copy of an AMI per bucket" may mean whatever the path.
+pub fn stored_elsewhere<'a>(subject: &StoreSubject, tasks: &'a [StoreTask]) -> Option<&'a str> {
+    let mut mine = newest_first(subject, tasks).into_iter();
+    mine.find(|task| task.state == StoreTaskState::Completed).map(|task| task.key.as_str())
+}
+
 /// What a look at a running store shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreCheck {
@@ -310,6 +317,14 @@ mod tests {
         assert_eq!(store_start(&subject(), &[elsewhere], None, at(100)), StoreStart::Create);
         let with_path = StoreTask { bucket: "backups/a/b".into(), ..task("InProgress", 101) };
         assert!(matches!(store_start(&subject(), &[with_path], None, at(100)), StoreStart::Join(_)));
+    }
+
+    #[test]
+    fn an_image_that_ec2_says_is_there_may_be_under_another_path() {
+        let elsewhere = StoreTask { key: "a/ami-12345678.bin".into(), ..task("Completed", 101) };
+        let tasks = [task("Failed", 102), elsewhere, task("Completed", 99)];
+        assert_eq!(stored_elsewhere(&subject(), &tasks), Some("a/ami-12345678.bin"));
+        assert_eq!(stored_elsewhere(&subject(), &[task("Failed", 102)]), None);
     }
 
     #[test]

@@ -6,7 +6,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::error::{ErrorName, StepError};
+use crate::{
+    error::{ErrorName, StepError},
+    id::Region,
+    settings::Settings,
+};
 
 /// What the machine does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +48,26 @@ pub struct Turn<S> {
     pub last_seen: Option<String>,
     /// What is waited for.
     pub subject: S,
+}
+
+/// The circumstances of one turn.
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
+    /// What is being done and to which id, as a fragment: `store ami-…`.
+    pub doing: &'a str,
+    /// The Region it is done in.
+    pub region: &'a Region,
+    /// The present.
+    pub now: Timestamp,
+    /// Smallest wait between two looks, in seconds.
+    pub minimum_wait_seconds: u32,
+}
+
+impl<'a> Look<'a> {
+    /// A turn of `doing` something in `region`, by the deployment's settings.
+    pub fn new(settings: &Settings, doing: &'a str, region: &'a Region, now: Timestamp) -> Self {
+        Self { doing, region, now, minimum_wait_seconds: settings.minimum_wait_seconds }
+    }
 }
 
 /// The shortest budget that a wait gets: even a small image can queue behind others.
@@ -102,22 +126,15 @@ impl<S> Turn<S> {
         self
     }
 
-    /// Goes on waiting for `what`, which is `percent` done, if the deadline allows.
+    /// Goes on waiting for what is `percent` done, if the deadline allows.
     ///
     /// # Errors
     /// `DeadlineExceeded` with the last thing seen, once the deadline has passed.
-    pub fn in_progress(
-        mut self,
-        what: &str,
-        percent: Option<u8>,
-        now: Timestamp,
-        minimum_wait_seconds: u32,
-    ) -> Result<Self, StepError> {
+    pub fn in_progress(mut self, what: &str, percent: Option<u8>, look: &Look<'_>) -> Result<Self, StepError> {
         let seen = self.last_seen.take();
-        self.stop_if_late(what, seen, ErrorName::DeadlineExceeded, now)?;
-        let elapsed = self.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
+        self.stop_if_late(seen.as_deref().unwrap_or(what), ErrorName::DeadlineExceeded, look)?;
         self.status = Some(Status::InProgress);
-        self.wait_seconds = Some(self.bounded(wait_seconds(percent, elapsed, minimum_wait_seconds), now));
+        self.wait_seconds = Some(self.seconds_to_wait(percent, look));
         self.last_seen = Some(percent.map_or_else(|| what.to_owned(), |percent| format!("{what} {percent} %")));
         self.polls = self.polls.saturating_add(1);
         Ok(self)
@@ -127,14 +144,23 @@ impl<S> Turn<S> {
     ///
     /// # Errors
     /// `QuotaExceeded` once the deadline has passed.
-    pub fn deferred(mut self, why: &str, now: Timestamp, minimum_wait_seconds: u32) -> Result<Self, StepError> {
-        self.stop_if_late(why, None, ErrorName::QuotaExceeded, now)?;
-        let elapsed = self.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
+    pub fn deferred(mut self, why: &str, look: &Look<'_>) -> Result<Self, StepError> {
+        self.stop_if_late(why, ErrorName::QuotaExceeded, look)?;
         self.status = Some(Status::Deferred);
-        self.wait_seconds = Some(self.bounded(wait_seconds(None, elapsed, minimum_wait_seconds), now));
+        self.wait_seconds = Some(self.seconds_to_wait(None, look));
         self.last_seen = Some(format!("deferred: {why}"));
         self.polls = self.polls.saturating_add(1);
         Ok(self)
+    }
+
+    /// Whether anything may still be created: what is made after the deadline nobody would wait for.
+    ///
+    /// # Errors
+    /// `QuotaExceeded` after deferrals, else `DeadlineExceeded`, once the deadline has passed.
+    pub fn may_create(&self, look: &Look<'_>) -> Result<(), StepError> {
+        let deferred = self.status == Some(Status::Deferred);
+        let name = if deferred { ErrorName::QuotaExceeded } else { ErrorName::DeadlineExceeded };
+        self.stop_if_late(self.last_seen.as_deref().unwrap_or("nothing"), name, look)
     }
 
     /// The same turn over another subject.
@@ -150,15 +176,19 @@ impl<S> Turn<S> {
         }
     }
 
-    fn stop_if_late(&self, what: &str, seen: Option<String>, name: ErrorName, now: Timestamp) -> Result<(), StepError> {
+    fn stop_if_late(&self, seen: &str, name: ErrorName, look: &Look<'_>) -> Result<(), StepError> {
         match self.deadline {
-            Some(deadline) if now >= deadline => Err(StepError::new(
-                name,
-                format!("wait for {what}"),
-                format!("the deadline {deadline} has passed, last seen: {}", seen.as_deref().unwrap_or(what)),
-            )),
+            Some(deadline) if look.now >= deadline => {
+                let reason = format!("the deadline {deadline} has passed, last seen: {seen}");
+                Err(StepError::new(name, look.doing, reason).in_region(look.region))
+            }
             _ => Ok(()),
         }
+    }
+
+    fn seconds_to_wait(&self, percent: Option<u8>, look: &Look<'_>) -> u32 {
+        let elapsed = self.first_tried_at.map_or(SignedDuration::ZERO, |first| look.now.duration_since(first));
+        self.bounded(wait_seconds(percent, elapsed, look.minimum_wait_seconds), look.now)
     }
 
     /// Never sleeps far past the deadline: the turn that reports it comes in time.
@@ -201,23 +231,34 @@ mod tests {
         Turn::new(()).begun(Timestamp::UNIX_EPOCH, LEAST_BUDGET)
     }
 
+    fn at<T>(now: Timestamp, turn: impl FnOnce(&Look<'_>) -> T) -> T {
+        let region = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
+        turn(&Look { doing: "copy ami-12345678", region: &region, now, minimum_wait_seconds: 1 })
+    }
+
     #[test]
-    fn deadline_beats_progress() {
+    fn deadline_beats_progress_and_the_error_says_of_what() {
         let late = Timestamp::UNIX_EPOCH + LEAST_BUDGET;
         let mut waiting = turn();
         waiting.last_seen = Some("pending 98 %".into());
-        let error = waiting.in_progress("pending", Some(99), late, 1).err();
+        let error = at(late, |look| waiting.in_progress("pending", Some(99), look)).err();
         let text = error.as_ref().map(ToString::to_string).unwrap_or_default();
         assert_eq!(error.map(|e| e.name), Some(ErrorName::DeadlineExceeded));
-        assert!(text.contains("pending 98 %"), "{text}");
+        for part in ["pending 98 %", "copy ami-12345678 in us-east-1"] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 
     #[test]
     fn a_quota_refusal_is_an_error_only_once_the_deadline_has_passed() -> Result<(), StepError> {
-        let deferred = turn().deferred("too much in progress", Timestamp::UNIX_EPOCH, 1)?;
+        let why = "too much in progress";
+        let deferred = at(Timestamp::UNIX_EPOCH, |look| turn().deferred(why, look))?;
         assert_eq!(deferred.status, Some(Status::Deferred));
-        let late = deferred.deferred("too much in progress", Timestamp::UNIX_EPOCH + LEAST_BUDGET, 1);
-        assert_eq!(late.err().map(|e| e.name), Some(ErrorName::QuotaExceeded));
+        at(Timestamp::UNIX_EPOCH, |look| deferred.may_create(look))?;
+        at(Timestamp::UNIX_EPOCH + LEAST_BUDGET, |look| {
+            assert_eq!(deferred.may_create(look).err().map(|e| e.name), Some(ErrorName::QuotaExceeded));
+            assert_eq!(deferred.deferred(why, look).err().map(|e| e.name), Some(ErrorName::QuotaExceeded));
+        });
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, SignedDuration, StepError, Timestamp,
     export::{ExportSubject, ExportTask},
-    turn::{Turn, budget},
+    turn::{Look, Turn, budget},
 };
 
 /// The names of the errors that this step ends with.
@@ -36,6 +36,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<ExportSubject>) -> Res
         return Err(StepError::input("subject.taskId", "is missing"));
     };
     let doing = format!("export {} as {task_id}", turn.subject.image_id);
+    let look = Look::new(aws.settings(), &doing, aws.home(), now);
     let task = aws.export_task(&task_id).await.map_err(|f| f.into_step_error(format!("look at {task_id}")))?;
     let fail = |name: ErrorName, reason: String| StepError::new(name, &doing, reason).in_region(aws.home());
     let Some(task) = task else {
@@ -51,7 +52,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<ExportSubject>) -> Res
         return finished(aws, turn, &task, &doing).await;
     }
     let what = task.status_message.clone().unwrap_or_else(|| task.status.clone());
-    turn.in_progress(&what, task.progress_percent, now, aws.settings().minimum_wait_seconds)
+    turn.in_progress(&what, task.progress_percent, &look)
 }
 
 /// Done once the file is there, under the key that EC2 made of the task's id.

@@ -6,7 +6,7 @@ use ami_backup_core::{
     ErrorName, SignedDuration, StepError, Timestamp,
     image::{ImageFacts, ImageState, snapshot_progress},
     item::Awaited,
-    turn::{LEAST_BUDGET, Turn},
+    turn::{LEAST_BUDGET, Look, Turn},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,6 +46,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<Waiting>) -> Result<Tu
     let turn = turn.begun(now, LEAST_BUDGET);
     let Awaited { image_id, region } = turn.subject.awaited.clone();
     let doing = format!("wait for {image_id}");
+    let look = Look::new(aws.settings(), &doing, &region, now);
     let image = aws.image(&region, &image_id).await.map_err(|f| f.into_step_error(format!("look at {image_id}")))?;
     let Some(image) = image else {
         let age = turn.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
@@ -68,7 +69,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<Waiting>) -> Result<Tu
         ImageState::Disabled => failed("somebody disabled it".into()),
         ImageState::Pending | ImageState::Other(_) => {
             let percent = progress(aws, &image).await?;
-            turn.in_progress(image.state.as_str(), percent, now, aws.settings().minimum_wait_seconds)
+            turn.in_progress(image.state.as_str(), percent, &look)
         }
     }
 }

@@ -7,7 +7,7 @@ use ami_backup_core::{
     naming::predicted_object_key,
     report::Leg,
     store::{ObjectFacts, StoreCheck, StoreSubject, store_check},
-    turn::{Turn, budget},
+    turn::{Look, Turn, budget},
 };
 
 /// The names of the errors that this step ends with.
@@ -35,6 +35,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<StoreSubject>) -> Resu
     let (image_id, bucket) = (subject.image_id.clone(), subject.bucket.clone());
     let key = subject.key.clone().unwrap_or_else(|| predicted_object_key(&subject.prefix, &image_id));
     let doing = format!("store {image_id} as s3://{bucket}/{key}");
+    let look = Look::new(aws.settings(), &doing, aws.home(), now);
     let tasks = aws.store_tasks(&image_id).await.map_err(|f| f.into_step_error("list store tasks"))?;
     let object = aws
         .object(aws.home(), &bucket, &key)
@@ -50,15 +51,13 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<StoreSubject>) -> Resu
             turn.subject.object = Some(object);
             Ok(turn.done("present"))
         }
-        StoreCheck::InProgress(what, percent) => {
-            turn.in_progress(&what, percent, now, aws.settings().minimum_wait_seconds)
-        }
+        StoreCheck::InProgress(what, percent) => turn.in_progress(&what, percent, &look),
         StoreCheck::Failed(reason) => {
-            Err(StepError::new(ErrorName::ResourceFailed, doing, reason).in_region(aws.home()))
+            Err(StepError::new(ErrorName::ResourceFailed, &doing, reason).in_region(aws.home()))
         }
         StoreCheck::ObjectMissing => {
             let reason = "the task is Completed and S3 does not show the object";
-            Err(StepError::new(ErrorName::NotYetVisible, doing, reason).in_region(aws.home()))
+            Err(StepError::new(ErrorName::NotYetVisible, &doing, reason).in_region(aws.home()))
         }
     }
 }

@@ -12,7 +12,7 @@ use ami_backup_core::{
     naming::image_name,
     repair::Survey,
     tags::{common_tags, identity_tags, planned_tags},
-    turn::{Turn, budget},
+    turn::{Look, Turn, budget},
 };
 
 /// The names of the errors that this step ends with.
@@ -38,7 +38,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CopySubject>) -> Resul
     let subject = &turn.subject;
     let (image_id, region) = (subject.image_id.clone(), subject.region.clone());
     let doing = format!("copy {image_id} from {}", aws.home());
-    let wait = aws.settings().minimum_wait_seconds;
+    let look = Look::new(aws.settings(), &doing, &region, now);
     check_region(aws, subject).await?;
     let found = aws
         .images_of_run(&region, &subject.run.run, image_id.as_str())
@@ -46,18 +46,19 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CopySubject>) -> Resul
         .map_err(|f| f.into_step_error(format!("look for the copy of {image_id}")))?;
     match image_start(&subject.identity(), &found)? {
         ImageStart::Adopt(image) => {
-            turn.subject.awaited = Some(Awaited { image_id: image.image_id.clone(), region });
+            turn.subject.awaited = Some(Awaited { image_id: image.image_id.clone(), region: region.clone() });
             turn.subject.adopted = true;
-            adopted(turn, &image, now, wait)
+            adopted(turn, &image, &look)
         }
         ImageStart::Create { token } => {
-            let new = new_copy(aws, &mut turn.subject, &token, &doing).await?;
+            turn.may_create(&look)?;
+            let new = new_copy(aws, &turn.subject, &token, &doing).await?;
             match aws.copy_image(&region, &new).await {
                 Ok(image_id) => {
-                    turn.subject.awaited = Some(Awaited { image_id, region });
-                    turn.in_progress("pending", Some(0), now, wait)
+                    turn.subject.awaited = Some(Awaited { image_id, region: region.clone() });
+                    turn.in_progress("pending", Some(0), &look)
                 }
-                Err(failure) => refused(failure, turn, doing, now, wait),
+                Err(failure) => refused(failure, turn, &look),
             }
         }
     }
@@ -76,7 +77,7 @@ async fn check_region(aws: &Aws, subject: &CopySubject) -> Result<(), StepError>
     }
 }
 
-async fn new_copy(aws: &Aws, subject: &mut CopySubject, token: &str, doing: &str) -> Result<NewCopy, StepError> {
+async fn new_copy(aws: &Aws, subject: &CopySubject, token: &str, doing: &str) -> Result<NewCopy, StepError> {
     let image_id = subject.image_id.clone();
     let refuse = |reason: String| StepError::new(ErrorName::InvalidInput, doing, reason).in_region(&subject.region);
     let Survey { image, snapshots, .. } = aws
@@ -90,7 +91,6 @@ async fn new_copy(aws: &Aws, subject: &mut CopySubject, token: &str, doing: &str
     let identity = identity_tags(&subject.run, image_id.as_str(), token);
     let image_tags = planned_tags(&image.tags, identity.clone());
     let snapshot_tags = planned_tags(&common_tags(snapshots.iter().map(|snapshot| &snapshot.tags)), identity);
-    subject.notes = image_tags.dropped.iter().map(|key| format!("no room for tag {key}")).collect();
     let description = if image.description.is_empty() {
         format!("Copy of {image_id} from {}", aws.home())
     } else {
@@ -108,22 +108,16 @@ async fn new_copy(aws: &Aws, subject: &mut CopySubject, token: &str, doing: &str
     })
 }
 
-fn refused(
-    failure: AwsFailure,
-    turn: Turn<CopySubject>,
-    doing: String,
-    now: Timestamp,
-    wait: u32,
-) -> Result<Turn<CopySubject>, StepError> {
+fn refused(failure: AwsFailure, turn: Turn<CopySubject>, look: &Look<'_>) -> Result<Turn<CopySubject>, StepError> {
     match failure.class() {
-        FailureClass::Quota => turn.deferred(&failure.to_string(), now, wait),
+        FailureClass::Quota => turn.deferred(&failure.to_string(), look),
         // Name and token are ours alone: a call whose reply was lost has made the copy, possibly from
         // tags that somebody has changed since.
         FailureClass::NameTaken | FailureClass::TokenReused => {
-            Err(StepError::new(ErrorName::NotYetVisible, doing, failure.to_string())
+            Err(StepError::new(ErrorName::NotYetVisible, look.doing, failure.to_string())
                 .in_region(&failure.region)
                 .leaving("the copy that an earlier call made"))
         }
-        _ => Err(failure.into_step_error(doing)),
+        _ => Err(failure.into_step_error(look.doing)),
     }
 }

@@ -10,7 +10,7 @@ use ami_backup_core::{
     item::{Awaited, Item},
     naming::{Identity, Purpose, image_name},
     tags::{identity_tags, planned_tags},
-    turn::{CREATE_BUDGET, Turn, budget},
+    turn::{CREATE_BUDGET, Look, Turn, budget},
 };
 
 /// The names of the errors that this step ends with.
@@ -38,9 +38,9 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<Item>) -> Result<Turn<
         return Err(StepError::input("subject.source.instanceId", "is missing"));
     };
     let mut turn = turn.begun(now, allowed);
-    let wait = aws.settings().minimum_wait_seconds;
     let run = turn.subject.run.clone();
     let doing = format!("make an image of {instance_id}");
+    let look = Look::new(aws.settings(), &doing, aws.home(), now);
     let found = aws
         .images_of_run(aws.home(), &run.run, instance_id.as_str())
         .await
@@ -55,16 +55,17 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<Item>) -> Result<Turn<
     match image_start(&identity, &found)? {
         ImageStart::Adopt(image) => {
             turn.subject.awaited = Some(awaited(aws, image.image_id.clone()));
-            adopted(turn, &image, now, wait)
+            adopted(turn, &image, &look)
         }
         ImageStart::Create { token } => {
+            turn.may_create(&look)?;
             let new = new_image(aws, &turn.subject, &instance_id, &token).await?;
             match aws.create_image(&new).await {
                 Ok(image_id) => {
                     turn.subject.awaited = Some(awaited(aws, image_id));
-                    turn.in_progress("pending", None, now, wait)
+                    turn.in_progress("pending", None, &look)
                 }
-                Err(failure) => refused(failure, turn, doing, now, wait),
+                Err(failure) => refused(failure, turn, &look),
             }
         }
     }
@@ -87,20 +88,14 @@ async fn new_image(aws: &Aws, item: &Item, instance_id: &InstanceId, token: &str
     })
 }
 
-fn refused(
-    failure: AwsFailure,
-    turn: Turn<Item>,
-    doing: String,
-    now: Timestamp,
-    wait: u32,
-) -> Result<Turn<Item>, StepError> {
+fn refused(failure: AwsFailure, turn: Turn<Item>, look: &Look<'_>) -> Result<Turn<Item>, StepError> {
     match failure.class() {
-        FailureClass::Quota => turn.deferred(&failure.to_string(), now, wait),
+        FailureClass::Quota => turn.deferred(&failure.to_string(), look),
         // The name holds our token: whoever has it is ours, made by a call whose reply was lost.
-        FailureClass::NameTaken => Err(StepError::new(ErrorName::NotYetVisible, doing, failure.to_string())
+        FailureClass::NameTaken => Err(StepError::new(ErrorName::NotYetVisible, look.doing, failure.to_string())
             .in_region(&failure.region)
             .leaving("the image that has the name")),
-        _ => Err(failure.into_step_error(doing)),
+        _ => Err(failure.into_step_error(look.doing)),
     }
 }
 

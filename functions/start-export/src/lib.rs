@@ -9,7 +9,7 @@ use ami_backup_core::{
     id::BucketName,
     image::cannot_be_exported,
     tags::identity_tags,
-    turn::{Turn, budget},
+    turn::{Look, Turn, budget},
 };
 
 /// The names of the errors that this step ends with.
@@ -33,8 +33,8 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<ExportSubject>) -> Res
     let allowed = budget(turn.subject.size_gib, turn.subject.deadline_minutes);
     let mut turn = turn.begun(now, allowed);
     let bucket = aws.settings().export_bucket()?.clone();
-    let wait = aws.settings().minimum_wait_seconds;
     let doing = format!("export {} to s3://{bucket}/{}", turn.subject.image_id, turn.subject.prefix);
+    let look = Look::new(aws.settings(), &doing, aws.home(), now);
     if !turn.subject.prefix.ends_with('/') {
         return Err(StepError::input(
             "subject.prefix",
@@ -48,17 +48,21 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<ExportSubject>) -> Res
             turn.subject.bucket = Some(bucket);
             turn.subject.task_id = Some(task.task_id);
             turn.subject.adopted = true;
-            turn.in_progress("exported", task.progress_percent, now, wait)
+            turn.in_progress("exported", task.progress_percent, &look)
+        }
+        ExportStart::Busy(task) => {
+            turn.deferred(&format!("{} is exporting the image, and EC2 does so once at a time", task.task_id), &look)
         }
         ExportStart::Create { token } => {
+            turn.may_create(&look)?;
             refuse_if_it_cannot_be_exported(aws, &turn.subject, &bucket, &doing).await?;
             match create(aws, &turn.subject, &bucket, token).await? {
                 Ok(task_id) => {
                     turn.subject.bucket = Some(bucket);
                     turn.subject.task_id = Some(task_id);
-                    turn.in_progress("exported", Some(0), now, wait)
+                    turn.in_progress("exported", Some(0), &look)
                 }
-                Err(failure) => refused(failure, turn, doing, now, wait),
+                Err(failure) => refused(failure, turn, &look),
             }
         }
     }
@@ -107,19 +111,13 @@ async fn create(
     Ok(aws.export_image(&new).await.map(|task| task.task_id))
 }
 
-fn refused(
-    failure: AwsFailure,
-    turn: Turn<ExportSubject>,
-    doing: String,
-    now: Timestamp,
-    wait: u32,
-) -> Result<Turn<ExportSubject>, StepError> {
+fn refused(failure: AwsFailure, turn: Turn<ExportSubject>, look: &Look<'_>) -> Result<Turn<ExportSubject>, StepError> {
     match failure.class() {
-        FailureClass::Quota => turn.deferred(&failure.to_string(), now, wait),
+        FailureClass::Quota => turn.deferred(&failure.to_string(), look),
         // The token is ours alone: a call whose reply was lost has started the task.
-        FailureClass::TokenReused => Err(StepError::new(ErrorName::NotYetVisible, doing, failure.to_string())
+        FailureClass::TokenReused => Err(StepError::new(ErrorName::NotYetVisible, look.doing, failure.to_string())
             .in_region(&failure.region)
             .leaving("the task that an earlier call started")),
-        _ => Err(failure.into_step_error(doing)),
+        _ => Err(failure.into_step_error(look.doing)),
     }
 }

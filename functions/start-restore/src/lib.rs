@@ -10,7 +10,7 @@ use ami_backup_core::{
     naming::image_name,
     restore::{Method, RestoreSubject},
     tags::{Tags, identity_tags, planned_tags},
-    turn::{Turn, budget},
+    turn::{Look, Turn, budget},
 };
 
 /// The names of the errors that this step ends with.
@@ -40,7 +40,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
     };
     let region = subject.region.clone();
     let doing = format!("restore s3://{bucket}/{key}");
-    let wait = aws.settings().minimum_wait_seconds;
+    let look = Look::new(aws.settings(), &doing, &region, now);
     let (source, parameters) = (subject.source(), subject.parameters());
     let found = aws
         .images_of_run(&region, &subject.run.run, &source)
@@ -48,11 +48,12 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
         .map_err(|f| f.into_step_error(format!("look for the image restored from s3://{bucket}/{key}")))?;
     match image_start(&subject.identity(&source, &parameters), &found)? {
         ImageStart::Adopt(image) => {
-            turn.subject.awaited = Some(Awaited { image_id: image.image_id.clone(), region });
+            turn.subject.awaited = Some(Awaited { image_id: image.image_id.clone(), region: region.clone() });
             turn.subject.adopted = true;
-            adopted(turn, &image, now, wait)
+            adopted(turn, &image, &look)
         }
         ImageStart::Create { token } => {
+            turn.may_create(&look)?;
             check_object(aws, subject, &doing).await?;
             let record = match &subject.record {
                 Some(place) => aws.record(place).await?,
@@ -64,13 +65,11 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
             let new = NewRestore { bucket, key, name, tags: tags_for(subject, &source, &token, &tags) };
             match aws.create_restore_task(&region, &new).await {
                 Ok(image_id) => {
-                    turn.subject.awaited = Some(Awaited { image_id, region });
-                    turn.in_progress("pending", Some(0), now, wait)
+                    turn.subject.awaited = Some(Awaited { image_id, region: region.clone() });
+                    turn.in_progress("pending", Some(0), &look)
                 }
-                Err(failure) if failure.class() == FailureClass::Quota => {
-                    turn.deferred(&failure.to_string(), now, wait)
-                }
-                Err(failure) => Err(aws.name_refused(&turn.subject.region, &new.name, failure, doing).await),
+                Err(failure) if failure.class() == FailureClass::Quota => turn.deferred(&failure.to_string(), &look),
+                Err(failure) => Err(aws.name_refused(&region, &new.name, failure, doing.clone()).await),
             }
         }
     }

@@ -4,18 +4,19 @@
 use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
-    failure::FailureClass,
+    failure::{AwsFailure, FailureClass},
     image::cannot_be_stored,
     naming::{Identity, Purpose, predicted_object_key, token},
-    store::{StoreStart, StoreSubject, store_start},
+    store::{ObjectFacts, StoreStart, StoreSubject, StoreTask, store_start, stored_elsewhere},
     tags::identity_tags,
-    turn::{Turn, budget},
+    turn::{Look, Turn, budget},
 };
 
 /// The names of the errors that this step ends with.
 pub const ERRORS: &[ErrorName] = &[
     ErrorName::Throttled,
     ErrorName::Transient,
+    ErrorName::NotYetVisible,
     ErrorName::QuotaExceeded,
     ErrorName::ResourceFailed,
     ErrorName::DeadlineExceeded,
@@ -35,7 +36,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<StoreSubject>) -> Resu
     let subject = &turn.subject;
     let (image_id, bucket) = (subject.image_id.clone(), subject.bucket.clone());
     let doing = format!("store {image_id} in s3://{bucket}/{}", subject.prefix);
-    let wait = aws.settings().minimum_wait_seconds;
+    let look = Look::new(aws.settings(), &doing, aws.home(), now);
     let key = subject.key.clone().unwrap_or_else(|| predicted_object_key(&subject.prefix, &image_id));
     let tasks = aws.store_tasks(&image_id).await.map_err(|f| f.into_step_error("list store tasks"))?;
     let object = look_for_object(aws, subject, &key).await?;
@@ -43,45 +44,62 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<StoreSubject>) -> Resu
         StoreStart::Join(task) => {
             turn.subject.key = Some(task.key);
             turn.subject.adopted = true;
-            turn.in_progress("stored", task.progress_percent, now, wait)
+            turn.in_progress("stored", task.progress_percent, &look)
         }
-        StoreStart::Stored(object) => {
-            turn.subject.key = Some(object.key.clone());
-            turn.subject.object = Some(object);
-            turn.subject.adopted = true;
-            Ok(turn.done("present"))
-        }
+        StoreStart::Stored(object) => Ok(stored(turn, object)),
         StoreStart::InTheWay(object) => {
             let reason = format!("{} holds {} bytes, which cannot be this image", object.key, object.size_bytes);
-            Err(StepError::new(ErrorName::Conflict, doing, reason).in_region(aws.home()))
+            Err(StepError::new(ErrorName::Conflict, &doing, reason).in_region(aws.home()))
         }
         StoreStart::Failed(task) => {
             let reason = task.failure_reason.unwrap_or_else(|| "EC2 gives no reason".into());
-            Err(StepError::new(ErrorName::ResourceFailed, doing, format!("the store task failed: {reason}"))
+            Err(StepError::new(ErrorName::ResourceFailed, &doing, format!("the store task failed: {reason}"))
                 .in_region(aws.home())
                 .leaving("no object"))
         }
         StoreStart::Create => {
+            turn.may_create(&look)?;
             refuse_if_it_cannot_be_stored(aws, &turn.subject, &doing).await?;
             match create(aws, &turn.subject).await {
                 Ok(key) => {
                     turn.subject.key = Some(key);
-                    turn.in_progress("stored", Some(0), now, wait)
+                    turn.in_progress("stored", Some(0), &look)
                 }
-                Err(failure) if failure.class() == FailureClass::Quota => {
-                    turn.deferred(&failure.to_string(), now, wait)
-                }
-                Err(failure) => Err(failure.into_step_error(doing)),
+                Err(failure) if failure.class() == FailureClass::Quota => turn.deferred(&failure.to_string(), &look),
+                Err(failure) if failure.says_it_is_there() => adopt_refused(aws, turn, &tasks, &failure, &doing).await,
+                Err(failure) => Err(failure.into_step_error(&doing)),
             }
         }
     }
 }
 
-async fn look_for_object(
+fn stored(mut turn: Turn<StoreSubject>, object: ObjectFacts) -> Turn<StoreSubject> {
+    turn.subject.key = Some(object.key.clone());
+    turn.subject.object = Some(object);
+    turn.subject.adopted = true;
+    turn.done("present")
+}
+
+/// EC2 says that the image is stored already: under another path of the bucket, or by a call of ours
+/// whose reply was lost and whose task does not show yet.
+async fn adopt_refused(
     aws: &Aws,
-    subject: &StoreSubject,
-    key: &str,
-) -> Result<Option<ami_backup_core::store::ObjectFacts>, StepError> {
+    turn: Turn<StoreSubject>,
+    tasks: &[StoreTask],
+    failure: &AwsFailure,
+    doing: &str,
+) -> Result<Turn<StoreSubject>, StepError> {
+    let found = match stored_elsewhere(&turn.subject, tasks) {
+        Some(key) => look_for_object(aws, &turn.subject, key).await?,
+        None => None,
+    };
+    match found {
+        Some(object) if object.is_plausible(turn.subject.size_gib) => Ok(stored(turn, object)),
+        _ => Err(StepError::new(ErrorName::NotYetVisible, doing, failure.to_string()).in_region(aws.home())),
+    }
+}
+
+async fn look_for_object(aws: &Aws, subject: &StoreSubject, key: &str) -> Result<Option<ObjectFacts>, StepError> {
     let bucket = &subject.bucket;
     let region = aws.bucket_region(bucket).await.map_err(|f| f.into_step_error(format!("look for bucket {bucket}")))?;
     match region {
@@ -111,7 +129,7 @@ async fn refuse_if_it_cannot_be_stored(aws: &Aws, subject: &StoreSubject, doing:
     }
 }
 
-async fn create(aws: &Aws, subject: &StoreSubject) -> Result<String, ami_backup_core::failure::AwsFailure> {
+async fn create(aws: &Aws, subject: &StoreSubject) -> Result<String, AwsFailure> {
     let identity = Identity {
         purpose: Purpose::Store,
         run: &subject.run.run,

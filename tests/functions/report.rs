@@ -1,0 +1,64 @@
+//! Owns what report-backup does with what came back; whole runs are in `flow`.
+
+use ami_backup_simulator::objects::StoredObject;
+
+use crate::support::*;
+
+async fn selection(stage: &Stage, images: Value) -> Value {
+    good(stage, "select-images", json!({"input": {"imageIds": images, "run": "r"}})).await
+}
+
+#[tokio::test]
+async fn an_image_that_left_no_outcome_is_reported_all_the_same() {
+    let stage = Stage::demo();
+    let selection = selection(&stage, json!([IMAGE, "ami-0a1b2c3d4e5f60014"])).await;
+    let attempt = items_of(&stage, &selection).await[0]["run"]["attempt"].as_str().unwrap().to_owned();
+    // What is not an outcome counts as none.
+    let broken = StoredObject { body: b"{".to_vec(), ..StoredObject::default() };
+    stage.objects.insert(BUCKET, &format!("{attempt}outcomes/1.json"), broken).unwrap();
+    let report = good(&stage, "report-backup", selection).await;
+    assert_eq!((report["verdict"].as_str(), report["error"].as_str()), (Some("FAILED"), Some("BackupFailed")));
+    assert_eq!(report["counts"], json!({"lines": 2, "done": 0, "failed": 2}));
+    let cause: Value = serde_json::from_str(report["cause"].as_str().unwrap()).unwrap();
+    assert_eq!(cause["run"], "r");
+    assert_eq!(cause["failed"][1]["error"]["name"], "Unreported");
+    assert!(cause["report"].as_str().unwrap().starts_with(&format!("s3://{BUCKET}/{attempt}")), "{cause}");
+}
+
+#[tokio::test]
+async fn outcomes_of_an_earlier_start_do_not_count_for_this_one() {
+    let stage = Stage::demo();
+    crate::driver::backup(&stage, json!({"imageIds": [IMAGE], "run": "r"})).await;
+    stage.pass(1);
+    let report = good(&stage, "report-backup", selection(&stage, json!([IMAGE])).await).await;
+    assert_eq!(report["verdict"], "FAILED");
+}
+
+/// Case 77: the outcomes of a large run are read to the last page.
+#[tokio::test]
+async fn a_run_of_more_images_than_fit_on_a_page_is_reported_in_full() {
+    let stage = Stage::demo();
+    let images: Vec<String> = (0..1_100).map(|number| format!("ami-{number:017x}")).collect();
+    let selection = selection(&stage, json!(images)).await;
+    for item in items_of(&stage, &selection).await {
+        let outcome = json!({"item": item["item"], "lines": [{
+            "source": item["source"]["imageId"], "leg": "store", "region": HOME, "result": "OK",
+        }]});
+        let body = outcome.to_string().into_bytes();
+        let key = format!("{}outcomes/{}.json", item["run"]["attempt"].as_str().unwrap(), item["item"]);
+        stage.objects.insert(BUCKET, &key, StoredObject { body, ..StoredObject::default() }).unwrap();
+    }
+    let report = good(&stage, "report-backup", selection).await;
+    assert_eq!(report["counts"], json!({"lines": 1_100, "done": 1_100, "failed": 0}));
+    assert_eq!(report["verdict"], "OK");
+}
+
+#[tokio::test]
+async fn items_that_have_gone_are_a_defect() {
+    let stage = Stage::demo();
+    let selection = selection(&stage, json!([IMAGE])).await;
+    stage.objects.remove(BUCKET, selection["items"]["key"].as_str().unwrap());
+    let answer = call(&stage, "report-backup", selection.clone()).await;
+    assert_eq!(error_name(&answer), Some("Defect"));
+    assert!(answer.unwrap_err().to_string().contains(selection["items"]["key"].as_str().unwrap()));
+}
