@@ -77,31 +77,41 @@ async fn prepared_on(stage: Stage, function: &str, situation: &str) -> (Stage, V
             stage.pass(if situation == "completed" { 60 } else { 0 });
             turn
         }
-        ("report-backup", _) => {
-            driver::backup(&stage, json!({"imageIds": [IMAGE], "run": "r"})).await;
-            good(&stage, "select-images", json!({"input": {"imageIds": [IMAGE], "run": "r"}})).await
-        }
-        ("notify-operator", _) => json!({"verdict": "WARNING", "run": "r", "summary": "nothing"}),
-        (function, situation) => {
-            driver::backup(&stage, json!({"imageIds": [IMAGE], "run": "r"})).await;
-            let input = match (function, situation) {
-                ("find-backup", "by object") => {
-                    json!({"bucket": BUCKET, "key": format!("{IMAGE}.bin"), "name": "given", "run": "back"})
-                }
-                ("find-backup", "from snapshots") | ("register-image", _) => {
-                    json!({"imageId": IMAGE, "fromSnapshots": true, "run": "back"})
-                }
-                _ => json!({"imageId": IMAGE, "run": "back"}),
-            };
-            let asked = json!({"input": input, "executionName": "e"});
-            if function == "find-backup" {
-                return (stage, asked);
-            }
-            let turn = good(&stage, "find-backup", asked).await["turn"].clone();
-            if function == "finish-restore" { done(&stage, "start-restore", "check-image", turn).await } else { turn }
-        }
+        (function, _) => return after_a_backup(stage, function, situation).await,
     };
     (stage, input)
+}
+
+/// The same for what comes after a backup.
+async fn after_a_backup(stage: Stage, function: &str, situation: &str) -> (Stage, Value) {
+    let backed_up = json!({"imageIds": [IMAGE], "run": "r"});
+    driver::backup(&stage, backed_up.clone()).await;
+    let input = match (function, situation) {
+        ("report-backup", _) => {
+            let selection = good(&stage, "select-images", json!({"input": backed_up})).await;
+            return (stage, selection);
+        }
+        ("notify-operator", _) => return (stage, json!({"verdict": "WARNING", "run": "r", "summary": "nothing"})),
+        ("find-backup", "by object") => {
+            json!({"bucket": BUCKET, "key": format!("{IMAGE}.bin"), "name": "given", "run": "back"})
+        }
+        ("find-backup", "from snapshots") | ("register-image", _) => {
+            json!({"imageId": IMAGE, "fromSnapshots": true, "run": "back"})
+        }
+        _ => json!({"imageId": IMAGE, "run": "back"}),
+    };
+    let asked = json!({"input": input, "executionName": "e"});
+    if function == "find-backup" {
+        return (stage, asked);
+    }
+    let turn = good(&stage, "find-backup", asked).await["turn"].clone();
+    match function {
+        "finish-restore" => {
+            let turn = done(&stage, "start-restore", "check-image", turn).await;
+            (stage, turn)
+        }
+        _ => (stage, turn),
+    }
 }
 
 /// The calls that the function makes in a situation: service and action, each once.

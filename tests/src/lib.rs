@@ -1,5 +1,6 @@
 //! Owns the stage of the suites: the functions' own handlers on a simulated AWS, in process, on a
 //! clock that moves only when it is told to.
+#![expect(clippy::expect_used, reason = "a test whose stage cannot be set up may stop there")]
 
 use std::{
     sync::Arc,
