@@ -4,13 +4,13 @@
 
 use std::{error::Error, str::FromStr};
 
-use ami_backup_core::{failure::AwsFailure, id::Region};
+use ami_backup_core::{
+    failure::{AwsFailure, MALFORMED_REQUEST, MALFORMED_RESPONSE},
+    id::Region,
+};
 use aws_smithy_runtime_api::client::{orchestrator::HttpResponse, result::SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_types::request_id::RequestId;
-
-/// Code of an answer that lacks a field or has one that cannot be read.
-const MALFORMED_RESPONSE: &str = "MalformedResponse";
 
 /// One call: what is called where, for its failures to say.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ impl<'a> Call<'a> {
         let metadata = error.as_service_error().map(ProvideErrorMetadata::meta);
         let code = match &error {
             // Nothing was sent: the request itself is wrong, and sending it again will not help.
-            SdkError::ConstructionFailure(_) => Some("MalformedRequest"),
+            SdkError::ConstructionFailure(_) => Some(MALFORMED_REQUEST),
             _ => metadata.and_then(|metadata| metadata.code()),
         };
         let status = error.raw_response().map(|response| response.status().as_u16());

@@ -92,7 +92,10 @@ impl ErrorName {
             Self::Conflict => "a person has to decide which one is right",
             Self::AccessDenied => "an operator has to grant the permission to the function's role",
             Self::InvalidInput => "the caller has to correct the input; nothing was changed",
-            Self::Defect => "this is a fault in ami-backup: please report it",
+            Self::Defect => {
+                "something that must hold does not: correct the deployment if the reason names a setting, \
+                 else please report it"
+            }
         }
     }
 }

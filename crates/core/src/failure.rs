@@ -44,7 +44,14 @@ pub enum FailureClass {
     Denied,
     /// The request is one that AWS will never accept.
     Refused,
+    /// A response without a field that it must have, or a request that could not be made.
+    Malformed,
 }
+
+/// Code of a failure that we found: a response lacks a field that it must have.
+pub const MALFORMED_RESPONSE: &str = "MalformedResponse";
+/// Code of a failure that we found: a request could not be made of what was given.
+pub const MALFORMED_REQUEST: &str = "MalformedRequest";
 
 const THROTTLED: &[&str] = &[
     "RequestLimitExceeded",
@@ -131,6 +138,8 @@ impl AwsFailure {
         match code {
             "InvalidAMIName.Duplicate" => FailureClass::NameTaken,
             "IdempotentParameterMismatch" => FailureClass::TokenReused,
+            // Codes of our own: no answer of AWS carries them.
+            MALFORMED_RESPONSE | MALFORMED_REQUEST => FailureClass::Malformed,
             _ if among(THROTTLED) => FailureClass::Throttled,
             _ if among(TRANSIENT) => FailureClass::Transient,
             _ if among(QUOTA) || self.speaks_of_a_limit() => FailureClass::Quota,
@@ -168,6 +177,7 @@ impl AwsFailure {
             FailureClass::NotFound | FailureClass::Refused => ErrorName::InvalidInput,
             FailureClass::NameTaken | FailureClass::TokenReused => ErrorName::Conflict,
             FailureClass::Denied => ErrorName::AccessDenied,
+            FailureClass::Malformed => ErrorName::Defect,
         };
         StepError::new(name, doing, self.to_string()).in_region(&self.region)
     }
@@ -229,6 +239,14 @@ mod tests {
     #[test]
     fn throttling_with_a_server_status_is_still_throttling() {
         assert_eq!(failure(Some("RequestLimitExceeded"), "", Some(503)).class(), FailureClass::Throttled);
+    }
+
+    #[test]
+    fn what_cannot_be_is_a_defect() {
+        for code in [MALFORMED_RESPONSE, MALFORMED_REQUEST] {
+            let error = failure(Some(code), "no ImageId", Some(200)).into_step_error("copy ami-1");
+            assert_eq!(error.name, ErrorName::Defect, "{code}");
+        }
     }
 
     #[test]
