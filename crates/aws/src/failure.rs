@@ -179,7 +179,7 @@ mod tests {
         let region = here();
         let call = Call::new("s3:PutObject", &region);
         let failure = call.failed(SdkError::<Refusal, _>::construction_failure("no bucket"));
-        assert_eq!(failure.class(), FailureClass::Refused);
+        assert_eq!(failure.class(), FailureClass::Malformed);
     }
 
     #[test]
