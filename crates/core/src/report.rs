@@ -208,9 +208,12 @@ pub fn lines(item: &Item, failure: Option<&CaughtError>, outcomes: &[LegOutcome]
         lines.push(line);
     }
     for (leg, region) in planned_legs(item) {
-        let outcome = outcomes.iter().find(|outcome| {
-            outcome.leg == leg && outcome.result != LegResult::Skipped && outcome_region(outcome) == region
-        });
+        let of_leg = || outcomes.iter().filter(|outcome| outcome.leg == leg && outcome.result != LegResult::Skipped);
+        let own = of_leg().find(|outcome| outcome_region(outcome) == region);
+        // What stopped all legs of a kind at once names no Region.
+        let common =
+            || of_leg().find(|outcome| outcome.result == LegResult::Failed && outcome_region(outcome).is_none());
+        let outcome = own.or_else(common);
         lines.push(match outcome {
             Some(outcome) => leg_line(item, outcome, region),
             None => ReportLine {
@@ -460,6 +463,15 @@ mod tests {
     fn a_leg_of_which_nothing_came_back_has_failed() {
         let lines = lines(&item(0), None, &leg_outcomes(&json!([stored()])));
         assert_eq!(lines[1].result, LegResult::Failed);
+        assert_eq!(lines[1].region, Some(region("eu-west-1")));
+    }
+
+    #[test]
+    fn what_stopped_all_copies_at_once_is_in_each_line() {
+        let all = json!({"leg": "copy", "result": "FAILED", "turn": {"legs": {}},
+            "error": {"Error": "States.DataLimitExceeded", "Cause": "too much"}});
+        let lines = lines(&item(0), None, &leg_outcomes(&json!([stored(), all])));
+        assert_eq!(lines[1].error.as_ref().map(|e| e.name.as_str()), Some("States.DataLimitExceeded"));
         assert_eq!(lines[1].region, Some(region("eu-west-1")));
     }
 
