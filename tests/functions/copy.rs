@@ -270,12 +270,10 @@ async fn when_only_the_permissions_failed_only_they_are_made_again() {
 }
 
 #[tokio::test]
-async fn what_was_put_back_and_does_not_show_yet_is_looked_at_again() {
+async fn a_repair_that_failed_is_made_again() {
     let stage = furnished();
     let turn = done(&stage, "copy-region", "check-image", leg(&stage, IMAGE, json!({})).await).await;
-    // The change is accepted and has no effect yet.
-    let nothing = Effect::Refuse { code: "InternalError".into(), message: None, status: None };
-    always(&stage, "finish-copy", "EnableImageDeprecation", nothing);
+    always(&stage, "finish-copy", "EnableImageDeprecation", refusal("InternalError"));
     assert_eq!(error_name(&call(&stage, "finish-copy", turn.clone()).await), Some("Transient"));
     stage.simulator.faults().clear();
     good(&stage, "finish-copy", turn).await;

@@ -174,6 +174,58 @@ async fn every_refusal_of_every_call_has_one_name() {
     }
 }
 
+/// Codes that only a creating call meets.
+#[tokio::test]
+async fn a_refusal_to_create_has_one_name_and_leaves_nothing() {
+    const CODES: &[(&str, &str)] = &[
+        ("InvalidParameterValue", "InvalidInput"),
+        ("TagPolicyViolation", "InvalidInput"),
+        ("OptInRequired", "AccessDenied"),
+        ("Blocked", "AccessDenied"),
+        ("PendingVerification", "AccessDenied"),
+        ("BandwidthLimitExceeded", "Throttled"),
+        ("ServerInternal", "Transient"),
+        ("RetryableError", "Transient"),
+    ];
+    for (function, situation) in SITUATIONS {
+        let creating = calls_of(function, situation).await.into_iter().find(|(_, a)| CREATING.contains(&a.as_str()));
+        let Some((_, action)) = creating else { continue };
+        for (code, name) in CODES {
+            let (stage, input) = prepared(function, situation).await;
+            let before = Things::now(&stage).await;
+            always(&stage, function, &action, refusal(code));
+            let answer = call(&stage, function, input).await;
+            assert_eq!(error_name(&answer), Some(*name), "{function}: {code}");
+            assert!(answer.unwrap_err().to_string().contains(code), "{function}: {code}");
+            Things::now(&stage).await.expect(&before, &format!("{function}: {code}"));
+        }
+    }
+}
+
+/// Not every part of EC2 knows at once what another part shows.
+#[tokio::test]
+async fn what_was_seen_a_moment_ago_and_is_not_found_is_tried_again() {
+    for (function, situation, action, code) in [
+        ("create-image", "new", "CreateImage", "InvalidInstanceID.NotFound"),
+        ("start-store", "new", "CreateStoreImageTask", "InvalidAMIID.NotFound"),
+        ("copy-region", "new", "CopyImage", "InvalidAMIID.NotFound"),
+        ("start-export", "new", "ExportImage", "InvalidAMIID.Unavailable"),
+        ("record-backup", "open", "DescribeImageAttribute", "InvalidAMIID.NotFound"),
+        ("finish-copy", "available", "DescribeImageAttribute", "InvalidAMIID.NotFound"),
+        ("finish-copy", "available", "ModifyImageAttribute", "InvalidAMIID.NotFound"),
+        ("finish-copy", "available", "EnableImageDeprecation", "InvalidAMIID.NotFound"),
+        ("finish-restore", "available", "DescribeImageAttribute", "InvalidAMIID.NotFound"),
+        ("finish-restore", "available", "ModifyImageAttribute", "InvalidAMIID.NotFound"),
+    ] {
+        let (stage, input) = prepared(function, situation).await;
+        always(&stage, function, action, refusal(code));
+        let answer = call(&stage, function, input.clone()).await;
+        assert_eq!(error_name(&answer), Some("NotYetVisible"), "{function}: {action} {answer:?}");
+        stage.simulator.faults().clear();
+        good(&stage, function, input).await;
+    }
+}
+
 /// Tries the function once under a fault on each of its calls, then again without, and compares the
 /// world with one in which nothing went wrong.
 async fn ends_where_it_would_have(effect: Effect) {

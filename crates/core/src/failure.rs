@@ -181,6 +181,14 @@ impl AwsFailure {
         };
         StepError::new(name, doing, self.to_string()).in_region(&self.region)
     }
+
+    /// The same where what is not found was seen a moment ago: not every part of AWS knows it yet, or
+    /// it has just gone, and then the next look says so.
+    pub fn into_settling_error(self, doing: impl Into<String>) -> StepError {
+        let unknown = self.class() == FailureClass::NotFound;
+        let error = self.into_step_error(doing);
+        if unknown { StepError { name: ErrorName::NotYetVisible, ..error } } else { error }
+    }
 }
 
 impl fmt::Display for AwsFailure {
@@ -228,6 +236,13 @@ mod tests {
         }
         assert!(!failure(Some("InvalidRequest"), "The image is paravirtual", Some(400)).says_it_is_there());
         assert!(!failure(Some("ResourceLimitExceeded"), "already at the limit", Some(400)).says_it_is_there());
+    }
+
+    #[test]
+    fn what_was_seen_and_is_not_found_is_looked_for_again() {
+        let name = |code: &str| failure(Some(code), "", Some(400)).into_settling_error("store ami-1").name;
+        assert_eq!(name("InvalidAMIID.NotFound"), ErrorName::NotYetVisible);
+        assert_eq!(name("InvalidParameterValue"), ErrorName::InvalidInput);
     }
 
     #[test]

@@ -118,6 +118,6 @@ fn refused(failure: AwsFailure, turn: Turn<CopySubject>, look: &Look<'_>) -> Res
                 .in_region(&failure.region)
                 .leaving("the copy that an earlier call made"))
         }
-        _ => Err(failure.into_step_error(look.doing)),
+        _ => Err(failure.into_settling_error(look.doing)),
     }
 }

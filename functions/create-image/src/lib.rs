@@ -95,7 +95,7 @@ fn refused(failure: AwsFailure, turn: Turn<Item>, look: &Look<'_>) -> Result<Tur
         FailureClass::NameTaken => Err(StepError::new(ErrorName::NotYetVisible, look.doing, failure.to_string())
             .in_region(&failure.region)
             .leaving("the image that has the name")),
-        _ => Err(failure.into_step_error(look.doing)),
+        _ => Err(failure.into_settling_error(look.doing)),
     }
 }
 

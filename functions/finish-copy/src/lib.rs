@@ -39,7 +39,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CopySubject>) -> Resul
     let carry_over = turn.subject.carry_over.clone();
     let doing = format!("put back on {image_id} what copying {} lost", turn.subject.image_id);
     let wanted = repairs(&source, &made, &carry_over, now);
-    aws.repair(&region, &image_id, &wanted).await.map_err(|f| f.into_step_error(&doing))?;
+    aws.repair(&region, &image_id, &wanted).await.map_err(|f| f.into_settling_error(&doing))?;
     let after =
         if wanted.changes_anything() { self::made(aws, &turn.subject, &image_id, &region).await? } else { made };
     let mut differences = remaining_differences(&source, &after, &carry_over, now);
@@ -61,7 +61,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CopySubject>) -> Resul
 async fn source(aws: &Aws, subject: &CopySubject) -> Result<Survey, StepError> {
     let image_id = &subject.image_id;
     let survey =
-        aws.survey(aws.home(), image_id).await.map_err(|f| f.into_step_error(format!("look at {image_id}")))?;
+        aws.survey(aws.home(), image_id).await.map_err(|f| f.into_settling_error(format!("look at {image_id}")))?;
     if let Some(survey) = survey {
         return Ok(survey);
     }
@@ -77,7 +77,8 @@ async fn source(aws: &Aws, subject: &CopySubject) -> Result<Survey, StepError> {
 }
 
 async fn made(aws: &Aws, subject: &CopySubject, image_id: &ImageId, region: &Region) -> Result<Survey, StepError> {
-    let survey = aws.survey(region, image_id).await.map_err(|f| f.into_step_error(format!("look at {image_id}")))?;
+    let survey =
+        aws.survey(region, image_id).await.map_err(|f| f.into_settling_error(format!("look at {image_id}")))?;
     survey.ok_or_else(|| {
         let doing = format!("look at the copy {image_id} of {}", subject.image_id);
         StepError::new(ErrorName::ResourceFailed, doing, "it is gone: somebody deregistered it").in_region(region)

@@ -120,7 +120,7 @@ async fn put_back(
     let doing = format!("put back on {image_id} what restoring it lost");
     let made = survey(aws, region, image_id).await?;
     let wanted = repairs(source, &made, &all, now);
-    aws.repair(region, image_id, &wanted).await.map_err(|f| f.into_step_error(&doing))?;
+    aws.repair(region, image_id, &wanted).await.map_err(|f| f.into_settling_error(&doing))?;
     let after = if wanted.changes_anything() { survey(aws, region, image_id).await? } else { made };
     let differences = remaining_differences(source, &after, &all, now);
     if repairs(source, &after, &all, now).changes_anything() {
@@ -133,7 +133,8 @@ async fn put_back(
 }
 
 async fn survey(aws: &Aws, region: &Region, image_id: &ImageId) -> Result<Survey, StepError> {
-    let survey = aws.survey(region, image_id).await.map_err(|f| f.into_step_error(format!("look at {image_id}")))?;
+    let survey =
+        aws.survey(region, image_id).await.map_err(|f| f.into_settling_error(format!("look at {image_id}")))?;
     survey.ok_or_else(|| {
         let reason = "it is gone: somebody deregistered it";
         StepError::new(ErrorName::ResourceFailed, format!("look at {image_id}"), reason).in_region(region)

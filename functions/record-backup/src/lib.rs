@@ -254,7 +254,7 @@ async fn write_outcome(aws: &Aws, item: &Item, lines: Vec<ReportLine>) -> Result
 }
 
 async fn survey(aws: &Aws, image_id: &ImageId) -> Result<Option<Survey>, StepError> {
-    aws.survey(aws.home(), image_id).await.map_err(|f| f.into_step_error(format!("look at {image_id}")))
+    aws.survey(aws.home(), image_id).await.map_err(|f| f.into_settling_error(format!("look at {image_id}")))
 }
 
 async fn write_record(aws: &Aws, record: &Record) -> Result<(), StepError> {

@@ -118,6 +118,6 @@ fn refused(failure: AwsFailure, turn: Turn<ExportSubject>, look: &Look<'_>) -> R
         FailureClass::TokenReused => Err(StepError::new(ErrorName::NotYetVisible, look.doing, failure.to_string())
             .in_region(&failure.region)
             .leaving("the task that an earlier call started")),
-        _ => Err(failure.into_step_error(look.doing)),
+        _ => Err(failure.into_settling_error(look.doing)),
     }
 }

@@ -67,7 +67,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<StoreSubject>) -> Resu
                 }
                 Err(failure) if failure.class() == FailureClass::Quota => turn.deferred(&failure.to_string(), &look),
                 Err(failure) if failure.says_it_is_there() => adopt_refused(aws, turn, &tasks, &failure, &doing).await,
-                Err(failure) => Err(failure.into_step_error(&doing)),
+                Err(failure) => Err(failure.into_settling_error(&doing)),
             }
         }
     }
