@@ -27,8 +27,8 @@ local: build .venv/ready ## Start the whole stack on this machine and leave it u
 local-down: .venv/ready ## Stop the stack that `make local` started
 	@$(BIN)/python -m local.stack stop
 
-simulator: build .venv/ready ## Start the simulated AWS alone, in the foreground, for the aws CLI, an SDK or `sam local invoke`
-	@$(BIN)/python -m local.simulator
+simulator: build .venv/ready ## Start the simulated AWS alone, in the foreground, for the aws CLI and SDKs; CONTAINERS=1 for `sam local invoke` too
+	@$(BIN)/python -m local.simulator $(if $(CONTAINERS),--containers)
 
 invoke: build .venv/ready ## Run one function on its event: FUNCTION=start-store, optionally EVENT=path/to/event.json
 	@test -n "$(FUNCTION)" || { echo "name the function: make invoke FUNCTION=start-store"; exit 2; }

@@ -5,13 +5,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
 
-from .processes import CREDENTIALS, LOOPBACK, clean_environment, end_on_signals, start, stop_child, wait_until
+from .processes import (
+    CREDENTIALS,
+    LOOPBACK,
+    StackError,
+    clean_environment,
+    end_on_signals,
+    free_port,
+    start,
+    stop_child,
+    wait_until,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARIES = ROOT / "target" / "debug"
@@ -19,11 +31,16 @@ DEMO_ACCOUNT = ROOT / "tests" / "simulator" / "accounts" / "demo.json"
 
 
 def launch(
-    directory: Path, account: Path, s3_endpoint: str | None = None, outlive: bool = False
+    directory: Path,
+    account: Path,
+    s3_endpoint: str | None = None,
+    outlive: bool = False,
+    containers: str | None = None,
 ) -> tuple[subprocess.Popen[bytes], str]:
     """Start the simulator on a free port with the world of `account`; returns the process and its address.
 
-    With `s3_endpoint` the objects live in that S3; without, in the simulator's own.
+    With `s3_endpoint` the objects live in that S3; without, in the simulator's own. `containers` is a
+    second address, at which containers reach it.
     """
     directory.mkdir(parents=True, exist_ok=True)
     ready, log = directory / "simulator.ready.json", directory / "simulator.log"
@@ -32,6 +49,8 @@ def launch(
     command += ["--ready-file", str(ready)]
     if s3_endpoint:
         command += ["--s3-endpoint", s3_endpoint]
+    if containers:
+        command += ["--containers", containers]
     child = start(command, log, clean_environment(), ROOT, outlive)
     wait_until("the simulator", lambda: _address(ready) is not None, child, log, 30)
     return child, str(_address(ready))
@@ -90,24 +109,46 @@ DEMO_SETTINGS = {
 }
 
 
+def _gateway() -> str:
+    """The address at which containers of the engine's default network reach this machine."""
+    command = ["docker", "network", "inspect", "bridge", "--format", "{{json .IPAM.Config}}"]
+    try:
+        asked = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise StackError(f"no container engine answers: {error}") from error
+    network = json.loads(asked.stdout)[0]
+    # Engines that do not tell the gateway take the network's first address.
+    return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
+
+
 def main() -> None:
-    """Run the simulator until a signal ends it; writes what `sam local invoke` and a shell need to reach it."""
+    """Run the simulator until a signal ends it; writes what `sam local invoke` and a shell need to reach it.
+
+    With ``--containers`` it also listens where the containers of `sam local invoke` reach it, and nothing
+    else does: on the gateway of the container engine's network. A container does not see the loopback.
+    """
     directory = ROOT / ".local" / "simulator"
     end_on_signals()
-    child, url = launch(directory, DEMO_ACCOUNT)
+    containers = f"{_gateway()}:{free_port()}" if "--containers" in sys.argv[1:] else None
+    child, url = launch(directory, DEMO_ACCOUNT, containers=containers)
+    seen = f"http://host.docker.internal:{containers.rsplit(':', 1)[1]}" if containers else url
     try:
-        endpoints = {"AWS_ENDPOINT_URL": url, "AWS_ENDPOINT_URL_EC2": url, "AWS_ENDPOINT_URL_S3": url}
+        endpoints = {"AWS_ENDPOINT_URL": seen, "AWS_ENDPOINT_URL_EC2": seen, "AWS_ENDPOINT_URL_S3": seen}
         sam = {"Parameters": {**DEMO_SETTINGS, **endpoints}}
         (directory.parent / "env.json").write_text(json.dumps(sam, indent=2) + "\n", encoding="utf-8")
         exports = [f"export {name}={value}" for name, value in {"AWS_ENDPOINT_URL": url, **CREDENTIALS}.items()]
         (directory / "env").write_text("\n".join(exports) + "\nunset AWS_PROFILE AWS_SESSION_TOKEN\n", encoding="utf-8")
         print(f"simulated AWS at {url}; Ctrl-C ends it\n")
-        print("  . .local/simulator/env && .venv/bin/aws ec2 describe-images --owners self")
-        print("  sam local invoke --config-env local StartStoreFunction -e events/start-store.json", flush=True)
+        print("  . .local/simulator/env && .venv/bin/aws ec2 describe-images --owners self", flush=True)
+        if containers:
+            print("  sam local invoke --config-env local StartStoreFunction -e events/start-store.json", flush=True)
         child.wait()
     finally:
         stop_child(child)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except StackError as problem:
+        sys.exit(str(problem))

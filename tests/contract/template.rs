@@ -174,7 +174,7 @@ fn samconfig_has_both_environments() {
         assert!(deploy.contains(needed), "{needed}");
     }
     let invoke = section("local.local_invoke.parameters");
-    for needed in ["docker_network = \"host\"", "env_vars = \".local/env.json\""] {
+    for needed in ["add_host = [\"host.docker.internal:host-gateway\"]", "env_vars = \".local/env.json\""] {
         assert!(invoke.contains(needed), "{needed}");
     }
     // `sam local invoke` sets only what the template declares, so every endpoint has a parameter here.

@@ -32,6 +32,9 @@ struct Arguments {
     /// Where to listen; only loopback addresses are taken, and port 0 is any free one.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    /// A second address, for containers: the gateway of their network, as a private IPv4 address.
+    #[arg(long, value_name = "ADDRESS")]
+    containers: Option<SocketAddr>,
     /// File to write the ready line to as well.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -62,27 +65,51 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), String> {
-    if !arguments.listen.ip().is_loopback() {
-        return Err(format!(
-            "{} is not a loopback address: nothing here checks who calls, so it must not be reached from elsewhere",
-            arguments.listen
-        ));
-    }
+    refuse_the_world(&arguments)?;
     let simulator = simulator(&arguments)?;
-    let listener = TcpListener::bind(arguments.listen)
-        .await
-        .map_err(|error| format!("could not listen on {}: {error}", arguments.listen))?;
+    let listener = listen(arguments.listen).await?;
+    let for_containers = match arguments.containers {
+        Some(address) => Some(listen(address).await?),
+        None => None,
+    };
     let address = listener.local_addr().map_err(|error| format!("could not read the address: {error}"))?;
     let mut interrupted = signal(SignalKind::interrupt()).map_err(|error| format!("no SIGINT: {error}"))?;
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| format!("no SIGTERM: {error}"))?;
     announce(&arguments, address)?;
     tokio::select! {
         () = server::serve(listener, simulator.clone()) => {}
+        () = serve_containers(for_containers, simulator.clone()) => {}
         () = keep_up(&simulator) => {}
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }
     Ok(())
+}
+
+/// Nothing here checks who calls, so nobody from elsewhere may.
+fn refuse_the_world(arguments: &Arguments) -> Result<(), String> {
+    if !arguments.listen.ip().is_loopback() {
+        return Err(format!(
+            "{} is not a loopback address: nothing here checks who calls, so it must not be reached from elsewhere",
+            arguments.listen
+        ));
+    }
+    match arguments.containers {
+        Some(SocketAddr::V4(address)) if address.ip().is_private() => Ok(()),
+        Some(address) => Err(format!("{address} is not a private IPv4 address, as a network of containers has")),
+        None => Ok(()),
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|error| format!("could not listen on {address}: {error}"))
+}
+
+async fn serve_containers(listener: Option<TcpListener>, simulator: Simulator) {
+    match listener {
+        Some(listener) => server::serve(listener, simulator).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// The world that the arguments describe.
