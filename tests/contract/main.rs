@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod machines;
 mod permissions;
-mod project;
 mod template;
 mod wiring;
+
+use ami_backup_tests::project;

@@ -14,6 +14,7 @@ mod record;
 mod register;
 mod report;
 mod restore;
+mod roles;
 mod select;
 mod store;
 mod support;

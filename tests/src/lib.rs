@@ -1,6 +1,8 @@
 //! Owns the stage of the suites: the functions' own handlers on a simulated AWS, in process, on a
 //! clock that moves only when it is told to.
-#![expect(clippy::expect_used, reason = "a test whose stage cannot be set up may stop there")]
+#![expect(clippy::expect_used, clippy::panic, reason = "a test whose stage cannot be set up may stop there")]
+
+pub mod project;
 
 use std::{
     sync::Arc,
