@@ -80,7 +80,7 @@ fmt: .venv/ready ## Format the Rust and the Python code
 	$(CARGO) fmt --all
 	$(BIN)/ruff format --quiet local
 
-package: .venv-sam/build-ready ## Build the release packages as `sam build` does, for `sam deploy` (half an hour the first time)
+package: .venv-sam/build-ready ## Build the release packages as `sam build` does, for `sam deploy` (a quarter of an hour the first time)
 	PATH="$(CURDIR)/$(SAM_BIN):$$PATH" SAM_CLI_TELEMETRY=0 $(SAM_BIN)/sam build
 
 clean: ## Stop a running stack and remove what was built and installed here

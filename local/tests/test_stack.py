@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import unittest
 from collections.abc import Callable
@@ -34,12 +35,15 @@ class NothingIsLeftBehind(unittest.TestCase):
 
     def end_demo(self, number: int, moment: Callable[[Path], bool]) -> int:
         """Start the demo, send it a signal at a moment, and return its status once nothing of it runs any more."""
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "local.demo"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by the clean-up
+        self.addCleanup(output.close)
+        demo = subprocess.Popen([sys.executable, "-m", "local.demo"], cwd=ROOT, stdout=output, stderr=output)
+        self.addCleanup(demo.kill)
         directory = STATE / f"demo-{demo.pid}"
         self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
-        self.wait(lambda: moment(directory), "the moment to end it")
+        self.wait(lambda: moment(directory) or demo.poll() is not None, "the moment to end it")
+        output.seek(0)
+        self.assertIsNone(demo.poll(), f"the demo ended by itself: {output.read()[-2000:]}")
         self.assertNotEqual(processes_of(directory), [])
         demo.send_signal(number)
         status = demo.wait(timeout=30)
@@ -47,8 +51,8 @@ class NothingIsLeftBehind(unittest.TestCase):
         return status
 
     def wait(self, reached: Callable[[], bool], what: str) -> None:
-        """Wait until something is so; half a minute is far more than it takes."""
-        until = time.monotonic() + 30
+        """Wait until something is so; two minutes are far more than it takes, the first start included."""
+        until = time.monotonic() + 120
         while not reached():
             self.assertLess(time.monotonic(), until, f"waited in vain for {what}")
             time.sleep(0.05)
