@@ -35,7 +35,7 @@ class NothingIsLeftBehind(unittest.TestCase):
 
     def end_demo(self, number: int, moment: Callable[[Path], bool]) -> int:
         """Start the demo, send it a signal at a moment, and return its status once nothing of it runs any more."""
-        output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by the clean-up
+        output = tempfile.TemporaryFile("w+")
         self.addCleanup(output.close)
         demo = subprocess.Popen([sys.executable, "-m", "local.demo"], cwd=ROOT, stdout=output, stderr=output)
         self.addCleanup(demo.kill)
