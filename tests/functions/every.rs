@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use ami_backup_simulator::faults::Effect;
+use ami_backup_tests::functions;
 
 use crate::{driver, support::*};
 
@@ -153,7 +154,7 @@ fn codes(service: &str, action: &str) -> Vec<(&'static str, &'static str)> {
 #[test]
 fn every_function_has_a_situation() {
     let with_one: BTreeSet<&str> = SITUATIONS.iter().map(|(function, _)| *function).collect();
-    assert_eq!(with_one, FUNCTIONS.iter().copied().collect());
+    assert_eq!(with_one, functions::ALL.iter().map(|function| function.name).collect());
 }
 
 #[tokio::test]

@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ami_backup_aws::Aws;
-use ami_backup_core::{ErrorName, SignedDuration, StepError, Timestamp, input};
+use ami_backup_core::{ErrorName, SignedDuration, StepError, Timestamp};
 use ami_backup_simulator::{
     account::{AccountFile, Image, Settings},
     calls::Call,
     faults::{Effect, Rule},
     objects::ObjectStore,
 };
-pub use ami_backup_tests::{ACCOUNT, BUCKET, EXPORTS, IMAGE, INSTANCE, Stage, error_name};
+pub use ami_backup_tests::{ACCOUNT, BUCKET, EXPORTS, IMAGE, INSTANCE, Stage, error_name, functions::Answer};
+use ami_backup_tests::{functions, things};
 pub use serde_json::{Value, json};
 
 /// Account that the demo's image is shared with, and that owns some images itself.
@@ -25,54 +26,18 @@ pub const HOME: &str = "us-east-1";
 pub const CREATING: [&str; 6] =
     ["CreateImage", "CopyImage", "CreateStoreImageTask", "CreateRestoreImageTask", "RegisterImage", "ExportImage"];
 
-/// What a function answered.
-pub type Answer = Result<Value, StepError>;
-
-macro_rules! functions {
-    ($($name:literal => $function:ident),* $(,)?) => {
-        /// Every function there is.
-        pub const FUNCTIONS: &[&str] = &[$($name),*];
-
-        /// Calls a function as a state machine does: JSON in, JSON out, and of errors only those that
-        /// the function says it has.
-        pub async fn call_with(aws: &Aws, now: Timestamp, function: &str, input: Value) -> Answer {
-            let (answer, errors) = match function {
-                $($name => {
-                    let answer = match input::parse(input) {
-                        // A task that never waits for anything outside must not be made to pause.
-                        Ok(input) => tokio::task::unconstrained(Box::pin($function::handle(aws, now, input))).await,
-                        Err(error) => Err(error),
-                    };
-                    (answer.map(|output| serde_json::to_value(output).unwrap()), $function::ERRORS)
-                })*
-                other => panic!("there is no function {other}"),
-            };
-            if let Err(error) = &answer {
-                assert!(errors.contains(&error.name), "{function} ends with {}, which is not in its ERRORS", error.name);
-                assert!(!error.doing.is_empty() && !error.reason.is_empty(), "{function}: {error}");
-            }
-            answer
-        }
-    };
-}
-
-functions! {
-    "check-export" => check_export,
-    "check-image" => check_image,
-    "check-store" => check_store,
-    "copy-region" => copy_region,
-    "create-image" => create_image,
-    "find-backup" => find_backup,
-    "finish-copy" => finish_copy,
-    "finish-restore" => finish_restore,
-    "notify-operator" => notify_operator,
-    "record-backup" => record_backup,
-    "register-image" => register_image,
-    "report-backup" => report_backup,
-    "select-images" => select_images,
-    "start-export" => start_export,
-    "start-restore" => start_restore,
-    "start-store" => start_store,
+/// Calls a function as a state machine does: JSON in, JSON out, and of errors only those that the
+/// function says it has.
+pub async fn call_with(aws: &Aws, now: Timestamp, function: &str, input: Value) -> Answer {
+    let function = functions::named(function);
+    // A task that never waits for anything outside must not be made to pause.
+    let answer = tokio::task::unconstrained((function.handle)(aws.clone(), now, input)).await;
+    if let Err(error) = &answer {
+        let name = function.name;
+        assert!(function.errors.contains(&error.name), "{name} ends with {}, which is not in its ERRORS", error.name);
+        assert!(!error.doing.is_empty() && !error.reason.is_empty(), "{name}: {error}");
+    }
+    answer
 }
 
 /// Calls a function of the demo's deployment once.
@@ -162,9 +127,9 @@ pub async fn legs(stage: &Stage, input: Value) -> Value {
     opened["legs"].clone()
 }
 
-/// Everything that anybody would miss or pay for, in words without the ids that EC2 makes up.
+/// Everything that anybody would miss or pay for, on a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Things(Vec<String>);
+pub struct Things(things::Things);
 
 impl Things {
     /// What is in the world when everything that runs has ended.
@@ -175,82 +140,25 @@ impl Things {
 
     /// What is in the world now.
     pub async fn now(stage: &Stage) -> Self {
-        stage.simulator.settle().await;
-        let world = stage.simulator.world();
-        let mut all = Vec::new();
-        for account in [ACCOUNT, OTHER_ACCOUNT] {
-            for region in ["us-east-1", "eu-west-1", "eu-central-1"] {
-                for image in world.images(account, region) {
-                    all.push(format!(
-                        "image {account} {region} {:?} {} {:?} {:?} {:?} {:?} {:?}",
-                        image.name,
-                        image.state,
-                        image.tags,
-                        image.launch_permissions,
-                        image.deprecate_at,
-                        image.protection,
-                        image.machine,
-                    ));
-                }
-                for snapshot in world.snapshots(account, region) {
-                    let (size, state) = (snapshot.size_gib, &snapshot.state);
-                    all.push(format!(
-                        "snapshot {account} {region} {size} {state} {:?} {:?}",
-                        snapshot.kms_key_id, snapshot.tags
-                    ));
-                }
-            }
-        }
-        for task in world.store_tasks() {
-            all.push(format!("store {} {}/{} {}", task.image_id, task.bucket, task.key, task.state));
-        }
-        for task in world.export_tasks() {
-            all.push(format!("export {} {} {} {:?}", task.image_id, task.format, task.status, task.tags));
-        }
-        for (bucket, keys) in stage.objects.contents() {
-            all.extend(keys.iter().map(|key| format!("object {bucket} {}", without_times(key))));
-        }
-        all.sort();
-        // Two starts of a run leave two lists of items, which differ in their time only.
-        all.dedup_by(|a, b| a == b && a.contains("runs/"));
-        Self(all)
+        Self(things::Things::of(&stage.simulator, &stage.objects).await)
     }
 
     /// How many of a kind there are: `image`, `snapshot`, `store`, `export`, `object`.
     pub fn count(&self, kind: &str) -> usize {
-        self.0.iter().filter(|line| line.starts_with(kind)).count()
+        self.0.count(kind)
     }
 
     /// Fails with what is missing and what is too much.
     #[track_caller]
     pub fn expect(&self, expected: &Self, case: &str) {
-        let less = |a: &Self, b: &Self| {
-            let mut rest = b.0.clone();
-            let mut only = Vec::new();
-            for line in &a.0 {
-                match rest.iter().position(|other| other == line) {
-                    Some(at) => drop(rest.remove(at)),
-                    None => only.push(line.clone()),
-                }
-            }
-            only.join("\n  ")
-        };
+        let (missing, too_much) = self.0.difference(&expected.0);
         assert!(
-            self == expected,
+            missing.is_empty() && too_much.is_empty(),
             "{case}\nmissing:\n  {}\ntoo much:\n  {}",
-            less(expected, self),
-            less(self, expected)
+            missing.join("\n  "),
+            too_much.join("\n  ")
         );
     }
-}
-
-/// Keys of a run hold the time of their start.
-fn without_times(key: &str) -> String {
-    if !key.starts_with("runs/") {
-        return key.to_owned();
-    }
-    let time = |part: &&str| part.len() > 10 && part.bytes().all(|byte| byte.is_ascii_digit());
-    key.split('/').map(|part| if time(&part) { "(time)" } else { part }).collect::<Vec<_>>().join("/")
 }
 
 /// How many things were created so far. A call that is repeated with its client token creates one.

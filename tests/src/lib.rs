@@ -2,7 +2,10 @@
 //! clock that moves only when it is told to.
 #![expect(clippy::expect_used, clippy::panic, reason = "a test whose stage cannot be set up may stop there")]
 
+pub mod deployed;
+pub mod functions;
 pub mod project;
+pub mod things;
 
 use std::{
     sync::Arc,

@@ -8,6 +8,7 @@ use std::{
 
 use ami_backup_core::{ErrorName, StepError, id::Region, settings::Settings};
 use aws_config::{AppName, BehaviorVersion, SdkConfig};
+use aws_sdk_ec2::config::retry::RetryPartition;
 use aws_smithy_http_client::{
     Builder as HttpClientBuilder,
     tls::{Provider, rustls_provider::CryptoMode},
@@ -26,6 +27,20 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(45);
 /// The SDK's default, written down because `AWS_MAX_ATTEMPTS` could change it from outside.
 const ATTEMPTS: u32 = 3;
 
+/// How long a function waits for AWS.
+pub fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .operation_timeout(OPERATION_TIMEOUT)
+        .build()
+}
+
+/// How often a function asks AWS again by itself, where that cannot make anything twice.
+pub fn retries() -> RetryConfig {
+    RetryConfig::standard().with_max_attempts(ATTEMPTS)
+}
+
 /// AWS as seen from one account and one home Region. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Aws(Arc<Inner>);
@@ -35,6 +50,8 @@ struct Inner {
     config: SdkConfig,
     home: Region,
     settings: Settings,
+    /// Who shares the budget of retries; `None`: the SDK's default, everything in this process.
+    partition: Option<RetryPartition>,
     ec2: Mutex<BTreeMap<Region, aws_sdk_ec2::Client>>,
     s3: Mutex<BTreeMap<Region, aws_sdk_s3::Client>>,
     sns: aws_sdk_sns::Client,
@@ -50,9 +67,32 @@ impl Aws {
         let wrong = |reason: String| StepError::new(ErrorName::Defect, "configure the AWS SDK", reason);
         let region = config.region().ok_or_else(|| wrong("AWS_REGION is not set".into()))?;
         let home: Region = region.as_ref().parse().map_err(|error| wrong(format!("AWS_REGION: {error}")))?;
-        let sns = aws_sdk_sns::Client::new(&config);
-        let sts = aws_sdk_sts::Client::new(&config);
-        Ok(Self(Arc::new(Inner { config, home, settings, ec2: Mutex::default(), s3: Mutex::default(), sns, sts })))
+        Ok(Self::with(config, home, settings, None))
+    }
+
+    fn with(config: SdkConfig, home: Region, settings: Settings, partition: Option<RetryPartition>) -> Self {
+        let (mut sns, mut sts) =
+            (aws_sdk_sns::config::Builder::from(&config), aws_sdk_sts::config::Builder::from(&config));
+        sns.set_retry_partition(partition.clone());
+        sts.set_retry_partition(partition.clone());
+        Self(Arc::new(Inner {
+            sns: aws_sdk_sns::Client::from_conf(sns.build()),
+            sts: aws_sdk_sts::Client::from_conf(sts.build()),
+            ec2: Mutex::default(),
+            s3: Mutex::default(),
+            config,
+            home,
+            settings,
+            partition,
+        }))
+    }
+
+    /// The same AWS with a budget of retries that it shares with nobody else in this process: many
+    /// worlds live in one process only where they are simulated.
+    #[must_use]
+    pub fn with_retry_partition(self, partition: RetryPartition) -> Self {
+        let Inner { config, home, settings, .. } = self.0.as_ref();
+        Self::with(config.clone(), home.clone(), settings.clone(), Some(partition))
     }
 
     /// AWS by what the environment says, for the function of this name.
@@ -64,18 +104,13 @@ impl Aws {
     pub async fn load(function: &'static str, settings: Settings) -> Result<Self, StepError> {
         let app = AppName::new(function)
             .map_err(|error| StepError::new(ErrorName::Defect, "configure the AWS SDK", error.to_string()))?;
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
-            .operation_timeout(OPERATION_TIMEOUT)
-            .build();
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the SDK's environment")]
         let loader = aws_config::defaults(BehaviorVersion::latest());
         let config = loader
             .app_name(app)
             .http_client(HttpClientBuilder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https())
-            .timeout_config(timeouts)
-            .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
+            .timeout_config(timeouts())
+            .retry_config(retries())
             .load()
             .await;
         Self::new(config, settings)
@@ -94,18 +129,20 @@ impl Aws {
     /// EC2 in a Region.
     pub(crate) fn ec2(&self, region: &Region) -> aws_sdk_ec2::Client {
         cached(&self.0.ec2, region, || {
-            let config = aws_sdk_ec2::config::Builder::from(&self.0.config);
-            aws_sdk_ec2::Client::from_conf(config.region(sdk_region(region)).build())
+            let mut config = aws_sdk_ec2::config::Builder::from(&self.0.config).region(sdk_region(region));
+            config.set_retry_partition(self.0.partition.clone());
+            aws_sdk_ec2::Client::from_conf(config.build())
         })
     }
 
     /// S3 in a Region.
     pub(crate) fn s3(&self, region: &Region) -> aws_sdk_s3::Client {
         cached(&self.0.s3, region, || {
-            let config = aws_sdk_s3::config::Builder::from(&self.0.config)
+            let mut config = aws_sdk_s3::config::Builder::from(&self.0.config)
                 .region(sdk_region(region))
                 // A bucket as a host name needs a DNS that knows it, which localhost does not have.
                 .force_path_style(has_own_s3_endpoint(&self.0.config));
+            config.set_retry_partition(self.0.partition.clone());
             aws_sdk_s3::Client::from_conf(config.build())
         })
     }

@@ -28,7 +28,8 @@ mod wire_tests;
 
 pub use account::RegionFacts;
 pub use aws_config::SdkConfig;
-pub use clients::Aws;
+pub use aws_sdk_ec2::config::retry::RetryPartition;
+pub use clients::{Aws, retries, timeouts};
 pub use copies::NewCopy;
 pub use export::NewExport;
 pub use instances::NewImage;

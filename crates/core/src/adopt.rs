@@ -65,8 +65,14 @@ pub fn adopted<S>(turn: Turn<S>, image: &ImageFacts, look: &Look<'_>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
-    use crate::{image::ImageState, image::tests::image, naming::Purpose};
+    use crate::{
+        image::tests::image,
+        naming::Purpose,
+        turn::{LEAST_BUDGET, Status},
+    };
 
     fn with_attempt(id: &str, identity: &Identity<'_>, number: usize, state: &str) -> ImageFacts {
         let mut made = image(id);
@@ -94,6 +100,22 @@ mod tests {
         let twin = with_attempt("ami-00000003", &identity, 0, "available");
         let other = with_attempt("ami-00000004", &identity, 0, "available");
         assert_eq!(image_start(&identity, &[twin, other]).err().map(|e| e.name), Some(ErrorName::Conflict));
+        Ok(())
+    }
+
+    #[test]
+    fn an_adopted_image_is_waited_for_until_it_is_available() -> Result<(), StepError> {
+        let region = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
+        let now = Timestamp::UNIX_EPOCH;
+        let look = Look { doing: "copy ami-12345678", region: &region, now, minimum_wait_seconds: 15 };
+        for (state, status) in
+            [("available", Status::Done), ("pending", Status::InProgress), ("transient", Status::InProgress)]
+        {
+            let mut made = image("ami-87654321");
+            made.state = ImageState::from(state.to_owned());
+            let turn = adopted(Turn::new(()).begun(now, LEAST_BUDGET), &made, &look)?;
+            assert_eq!((turn.status, turn.last_seen.as_deref()), (Some(status), Some(state)));
+        }
         Ok(())
     }
 

@@ -180,6 +180,22 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_written_everywhere_as_it_is_called() {
+        for name in ErrorName::ALL {
+            let called = format!("{name:?}");
+            assert_eq!((name.as_str(), name.to_string()), (called.as_str(), called.clone()));
+            assert_eq!(serde_json::to_value(name).ok(), Some(called.into()));
+        }
+    }
+
+    #[test]
+    fn input_that_is_wrong_as_a_whole_is_called_the_input() {
+        for (path, place) in [("", "the input"), (".", "the input"), ("copyTo[1]", "copyTo[1]")] {
+            assert_eq!(StepError::input(path, "is wrong").reason, format!("{place}: is wrong"));
+        }
+    }
+
+    #[test]
     fn no_name_collides_with_the_names_of_aws() {
         for name in ErrorName::ALL {
             assert!(!name.as_str().contains('.') && !name.as_str().contains(':'));

@@ -178,6 +178,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_another_format_bucket_or_prefix_is_another_file() {
+        let bucket = |name: &str| name.parse::<BucketName>().unwrap_or_else(|_| unreachable!());
+        let subject = |format, prefix: &str| ExportSubject {
+            run: crate::item::test_run(),
+            image_id: "ami-12345678".parse().unwrap_or_else(|_| unreachable!()),
+            size_gib: 8,
+            format,
+            prefix: prefix.into(),
+            deadline_minutes: None,
+            task_id: None,
+            bucket: None,
+            object: None,
+            adopted: false,
+        };
+        let files = [
+            (subject(DiskFormat::Vmdk, "exports/"), bucket("backups")),
+            (subject(DiskFormat::Raw, "exports/"), bucket("backups")),
+            (subject(DiskFormat::Vmdk, "vm/"), bucket("backups")),
+            (subject(DiskFormat::Vmdk, "exports/"), bucket("backups-2")),
+        ];
+        let tokens: std::collections::BTreeSet<String> =
+            files.iter().map(|(subject, bucket)| token(&subject.identity(&subject.parameters(bucket)), 0)).collect();
+        assert_eq!(tokens.len(), files.len());
+    }
+
+    #[test]
     fn the_key_has_nothing_between_prefix_and_task() {
         assert_eq!(task("completed", "t").key(DiskFormat::Vmdk), "exports/export-ami-1.vmdk");
     }

@@ -266,7 +266,58 @@ mod tests {
 
     #[test]
     fn a_head_without_a_body_is_classified_by_its_status() {
-        assert_eq!(failure(None, "", Some(404)).class(), FailureClass::NotFound);
-        assert_eq!(failure(None, "", Some(403)).class(), FailureClass::Denied);
+        for (status, class) in [
+            (400, FailureClass::Refused),
+            (403, FailureClass::Denied),
+            (404, FailureClass::NotFound),
+            (405, FailureClass::Refused),
+            (429, FailureClass::Throttled),
+            (499, FailureClass::Refused),
+            (500, FailureClass::Transient),
+            (503, FailureClass::Transient),
+        ] {
+            assert_eq!(failure(None, "", Some(status)).class(), class, "{status}");
+        }
+    }
+
+    #[test]
+    fn a_code_that_aws_documents_has_its_meaning_whatever_the_message() {
+        for (code, class, name) in [
+            ("RequestLimitExceeded", FailureClass::Throttled, ErrorName::Throttled),
+            ("SlowDown", FailureClass::Throttled, ErrorName::Throttled),
+            ("InternalError", FailureClass::Transient, ErrorName::Transient),
+            ("RequestTimeout", FailureClass::Transient, ErrorName::Transient),
+            ("ResourceLimitExceeded", FailureClass::Quota, ErrorName::QuotaExceeded),
+            ("ConcurrentSnapshotLimitExceeded", FailureClass::Quota, ErrorName::QuotaExceeded),
+            ("UnauthorizedOperation", FailureClass::Denied, ErrorName::AccessDenied),
+            ("AccessDenied", FailureClass::Denied, ErrorName::AccessDenied),
+            ("InvalidAMIID.NotFound", FailureClass::NotFound, ErrorName::InvalidInput),
+            ("NoSuchKey", FailureClass::NotFound, ErrorName::InvalidInput),
+            ("InvalidAMIName.Duplicate", FailureClass::NameTaken, ErrorName::Conflict),
+            ("IdempotentParameterMismatch", FailureClass::TokenReused, ErrorName::Conflict),
+            ("InvalidParameterValue", FailureClass::Refused, ErrorName::InvalidInput),
+        ] {
+            let failure = failure(Some(code), "see the limit", Some(400));
+            assert_eq!(failure.class(), class, "{code}");
+            assert_eq!(failure.into_step_error("store ami-1").name, name, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_failure_has_the_code_that_aws_answered_and_no_other() {
+        assert!(failure(Some("NoSuchKey"), "", Some(404)).is("NoSuchKey"));
+        assert!(!failure(Some("NoSuchBucket"), "", Some(404)).is("NoSuchKey"));
+        assert!(!failure(None, "NoSuchKey", Some(404)).is("NoSuchKey"));
+    }
+
+    #[test]
+    fn a_failure_says_which_call_was_answered_what_and_has_the_request_for_a_support_case() {
+        let action = "ec2:CreateStoreImageTask answered";
+        let plain = failure(Some("AccessDenied"), "", Some(403));
+        assert_eq!(plain.to_string(), format!("{action} AccessDenied"));
+        let full = AwsFailure { request_id: Some("7a62".into()), ..failure(Some("Blocked"), "Ask us.", Some(403)) };
+        assert_eq!(full.to_string(), format!("{action} Blocked (Ask us.), request 7a62"));
+        let silent = failure(None, "connection reset", None);
+        assert_eq!(silent.to_string(), format!("{action} nothing usable (connection reset)"));
     }
 }

@@ -124,6 +124,30 @@ mod tests {
     }
 
     #[test]
+    fn an_id_of_one_kind_is_no_id_of_another() {
+        for (text, kinds) in [
+            ("ami-12345678", [true, false, false]),
+            ("snap-12345678", [false, true, false]),
+            ("i-12345678", [false, false, true]),
+            ("vol-12345678", [false, false, false]),
+        ] {
+            assert_eq!([is_image_id(text), is_snapshot_id(text), is_instance_id(text)], kinds, "{text}");
+        }
+    }
+
+    #[test]
+    fn buckets_have_3_to_63_lower_case_letters_digits_dots_and_hyphens() {
+        let longest = "b".repeat(63);
+        for right in ["abc", "123", "a-b", "a.b", "my-archive.2026", longest.as_str()] {
+            assert!(is_bucket_name(right), "{right}");
+        }
+        let too_long = "b".repeat(64);
+        for wrong in ["ab", "aBc", "a_b", "a b", "a/b", "-abc", "abc-", ".abc", "abc.", "", too_long.as_str()] {
+            assert!(!is_bucket_name(wrong), "{wrong}");
+        }
+    }
+
+    #[test]
     fn regions_of_all_partitions_are_known() {
         for right in ["us-east-1", "eu-central-2", "us-gov-west-1", "cn-north-1", "ap-southeast-10"] {
             assert!(is_region(right), "{right}");

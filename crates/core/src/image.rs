@@ -462,6 +462,49 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_state_keeps_its_spelling_and_only_four_are_terminal() {
+        for (text, state) in [
+            ("pending", ImageState::Pending),
+            ("available", ImageState::Available),
+            ("disabled", ImageState::Disabled),
+            ("failed", ImageState::Terminal("failed".into())),
+            ("error", ImageState::Terminal("error".into())),
+            ("invalid", ImageState::Terminal("invalid".into())),
+            ("deregistered", ImageState::Terminal("deregistered".into())),
+            ("transient", ImageState::Other("transient".into())),
+            ("brand-new", ImageState::Other("brand-new".into())),
+        ] {
+            assert_eq!(ImageState::from(text.to_owned()), state);
+            assert_eq!((state.as_str(), String::from(state.clone())), (text, text.to_owned()));
+            assert_eq!(state.is_terminal(), matches!(text, "failed" | "error" | "invalid" | "deregistered"), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_devices_with_a_volume_have_snapshots_and_size() {
+        let mut image = image("ami-12345678");
+        let ebs = |id: &str, gib| EbsMapping {
+            snapshot_id: id.parse().ok(),
+            volume_size_gib: Some(gib),
+            ..EbsMapping::default()
+        };
+        let device = |name: &str, ebs, virtual_name: Option<&str>| DeviceMapping {
+            device_name: name.into(),
+            ebs,
+            virtual_name: virtual_name.map(str::to_owned),
+        };
+        image.mappings = vec![
+            device("/dev/xvdb", Some(ebs("snap-22222222", 30)), None),
+            device("/dev/xvdc", None, Some("ephemeral0")),
+            device("/dev/xvda", Some(ebs("snap-11111111", 8)), None),
+        ];
+        let snapshots: Vec<String> = image.snapshot_ids().iter().map(ToString::to_string).collect();
+        assert_eq!(snapshots, ["snap-22222222", "snap-11111111"]);
+        assert_eq!(image.size_gib(), 38);
+        assert_eq!(image.ephemeral_devices(), ["/dev/xvdc"]);
+    }
+
+    #[test]
     fn what_ec2_refuses_is_refused_before_it_is_asked() {
         let good = image("ami-12345678");
         assert_eq!(cannot_be_stored(&good, "111122223333", 5_000), None);
@@ -488,6 +531,55 @@ pub(crate) mod tests {
         // 4,656 GiB are 4,999.3 GB, and 4,657 GiB are 5,000.4 GB.
         image.mappings[0].ebs.as_mut().unwrap_or_else(|| unreachable!()).volume_size_gib = Some(4_656);
         assert_eq!(cannot_be_stored(&image, "111122223333", 5_000), None);
+        // The smallest size that is whole in both units: 5^9 GiB and 2^21 GB.
+        image.mappings[0].ebs.as_mut().unwrap_or_else(|| unreachable!()).volume_size_gib = Some(5_u64.pow(9));
+        assert_eq!(cannot_be_stored(&image, "111122223333", 1 << 21), None);
+        assert!(cannot_be_stored(&image, "111122223333", (1 << 21) - 1).is_some());
+    }
+
+    #[test]
+    fn only_what_is_public_and_another_account_s_is_not_stored_for_its_owner() {
+        for (owner, public, stored) in [
+            ("111122223333", false, true),
+            ("111122223333", true, true),
+            ("999999999999", false, true),
+            ("999999999999", true, false),
+        ] {
+            let image = ImageFacts { owner_id: owner.into(), public, ..image("ami-12345678") };
+            assert_eq!(cannot_be_stored(&image, "111122223333", 5_000).is_none(), stored, "{owner} {public}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_backed_up_in_no_way_and_the_reason_says_why() {
+        let good = image("ami-12345678");
+        assert_eq!(cannot_be_copied(&good), None);
+        let mut failed = good.clone();
+        failed.state = ImageState::from("failed".to_owned());
+        failed.state_reason = Some("disk on fire".into());
+        let instance_store = ImageFacts { root_device_type: "instance-store".into(), ..good };
+        for (image, part) in [(failed, "`failed` (disk on fire)"), (instance_store, "`instance-store`")] {
+            for reason in [
+                cannot_be_stored(&image, "111122223333", 5_000),
+                cannot_be_copied(&image),
+                cannot_be_exported(&image, "111122223333"),
+            ] {
+                assert!(reason.as_ref().is_some_and(|reason| reason.contains(part)), "{part}: {reason:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_volume_of_exactly_one_tib_is_exported() {
+        let mut image = image("ami-12345678");
+        image.mappings[0].ebs.as_mut().unwrap_or_else(|| unreachable!()).volume_size_gib = Some(1_024);
+        assert_eq!(cannot_be_exported(&image, "111122223333"), None);
+    }
+
+    #[test]
+    fn a_difference_reads_as_it_is_shown_to_people() {
+        let lost = difference("ImdsSupport", "v2.0", "-");
+        assert_eq!(lost.to_string(), "ImdsSupport should be v2.0 and is -");
     }
 
     #[test]

@@ -30,3 +30,30 @@ impl InstanceFacts {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instance_is_imaged_if_it_is_ebs_backed_and_runs_or_is_stopped() {
+        for (root_device_type, state, refused_for) in [
+            ("ebs", "running", None),
+            ("ebs", "stopping", None),
+            ("ebs", "stopped", None),
+            ("ebs", "pending", Some("`pending`")),
+            ("ebs", "terminated", Some("`terminated`")),
+            ("instance-store", "running", Some("`instance-store`")),
+        ] {
+            let instance = InstanceFacts {
+                instance_id: "i-12345678".parse().unwrap_or_else(|_| unreachable!()),
+                state: state.into(),
+                root_device_type: root_device_type.into(),
+                tags: Tags::new(),
+            };
+            let reason = instance.cannot_be_imaged();
+            assert_eq!(reason.is_some(), refused_for.is_some(), "{root_device_type} {state}");
+            assert!(reason.unwrap_or_default().contains(refused_for.unwrap_or_default()), "{root_device_type} {state}");
+        }
+    }
+}

@@ -95,3 +95,36 @@ pub(crate) fn test_run() -> RunContext {
         attempt: "runs/x/0/".into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::error::StepError;
+
+    fn item(source: serde_json::Value, awaited: serde_json::Value) -> Result<Item, StepError> {
+        crate::input::parse(json!({
+            "item": 0,
+            "run": test_run(),
+            "policy": {"name": "p", "store": null, "copies": [], "export": null, "reboot": false, "imageName": "backup",
+                "keepDays": null, "carryOver": [], "deadlineMinutes": null},
+            "source": source,
+            "awaited": awaited,
+        }))
+    }
+
+    #[test]
+    fn the_legs_work_on_the_image_that_was_given_or_made() -> Result<(), StepError> {
+        let made = json!({"imageId": "ami-87654321", "region": "us-east-1"});
+        for (source, awaited, named, image) in [
+            (json!({"imageId": "ami-12345678"}), json!(null), "ami-12345678", Some("ami-12345678")),
+            (json!({"instanceId": "i-12345678"}), json!(null), "i-12345678", None),
+            (json!({"instanceId": "i-12345678"}), made, "i-12345678", Some("ami-87654321")),
+        ] {
+            let item = item(source, awaited)?;
+            assert_eq!((item.source.as_str(), item.image_id().map(ImageId::as_str)), (named, image));
+        }
+        Ok(())
+    }
+}

@@ -184,7 +184,37 @@ mod tests {
         assert!(token(&identity, 0).len() <= 64);
     }
 
+    #[test]
+    fn a_stem_is_cut_only_if_the_name_would_be_too_long() {
+        let token = "0123456789abcdef".repeat(4);
+        for (stem, kept) in [("web", 3), (&*"s".repeat(115), 115), (&*"s".repeat(116), 115), (&*"s".repeat(300), 115)] {
+            assert_eq!(image_name(stem, &token), format!("{}-0123456789ab", &stem[..kept]));
+        }
+    }
+
+    #[test]
+    fn everything_in_the_bucket_lies_where_the_documentation_says() {
+        let image_id: ImageId = "ami-12345678".parse().unwrap_or_else(|_| unreachable!());
+        assert_eq!(predicted_object_key("teams/web/", &image_id), "teams/web/ami-12345678.bin");
+        assert_eq!(record_beside("teams/web/ami-12345678.bin"), "teams/web/ami-12345678.bin.json");
+        assert_eq!(record_key(&image_id), "records/ami-12345678.json");
+
+        let digits = run_digest("nightly");
+        assert_eq!(run_key("nightly"), format!("runs/{digits}/run.json"));
+        let attempt = attempt_prefix("nightly", jiff::Timestamp::constant(1_700_000_000, 123_000_000));
+        assert_eq!(attempt, format!("runs/{digits}/1700000000123/"));
+        assert_eq!(items_key(&attempt), format!("{attempt}items.json"));
+        assert_eq!(outcome_key(&attempt, 7), format!("{attempt}outcomes/7.json"));
+        assert_eq!(report_key(&attempt), format!("{attempt}report.jsonl"));
+    }
+
     proptest! {
+        #[test]
+        fn each_run_has_sixteen_digits_of_its_own(a in ".{1,20}", b in ".{1,20}") {
+            prop_assert!(run_digest(&a).len() == 16 && run_digest(&a).chars().all(|c| c.is_ascii_hexdigit()));
+            prop_assert_eq!(run_digest(&a) == run_digest(&b), a == b);
+        }
+
         #[test]
         fn image_names_are_names_that_ec2_takes(stem in ".{0,200}", token in "[0-9a-f]{64}") {
             let name = image_name(&stem, &token);

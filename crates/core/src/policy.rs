@@ -423,6 +423,54 @@ mod tests {
     }
 
     #[test]
+    fn a_format_is_spelled_as_the_api_spells_it_and_its_extension_small() {
+        for (format, spelled) in [(DiskFormat::Vmdk, "VMDK"), (DiskFormat::Vhd, "VHD"), (DiskFormat::Raw, "RAW")] {
+            assert_eq!((format.as_str(), format.extension()), (spelled, &*spelled.to_ascii_lowercase()));
+            assert_eq!(serde_json::to_value(format).ok(), Some(spelled.into()));
+        }
+    }
+
+    #[test]
+    fn one_way_of_backing_up_is_enough_for_an_image() -> Result<(), StepError> {
+        for way in [
+            json!({"imageIds": ["ami-12345678"], "store": true}),
+            json!({"imageIds": ["ami-12345678"], "store": false, "copyTo": ["eu-west-1"]}),
+            json!({"imageIds": ["ami-12345678"], "store": false, "export": {"format": "RAW"}}),
+        ] {
+            assert!(request(way)?.policy.has_legs());
+        }
+        assert!(!request(json!({"instanceIds": ["i-12345678"], "store": false}))?.policy.has_legs());
+        Ok(())
+    }
+
+    #[test]
+    fn a_policy_is_called_manual_unless_it_has_a_name() -> Result<(), StepError> {
+        assert_eq!(request(json!({"imageIds": ["ami-12345678"]}))?.policy.name, "manual");
+        assert_eq!(request(json!({"imageIds": ["ami-12345678"], "policy": "nightly"}))?.policy.name, "nightly");
+        Ok(())
+    }
+
+    #[test]
+    fn a_text_may_be_as_long_as_is_said_and_no_longer() -> Result<(), StepError> {
+        for (field, longest) in [("run", 128), ("policy", 128), ("storePrefix", 512), ("name", 95)] {
+            let with = |length| json!({"imageIds": ["ami-12345678"], field: "x".repeat(length)});
+            request(with(1))?;
+            request(with(longest))?;
+            refused(with(longest + 1), field);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn the_longest_name_leaves_room_for_the_instance_and_the_token() -> Result<(), StepError> {
+        let asked = request(json!({"instanceIds": ["i-0123456789abcdef0"], "name": "x".repeat(95)}))?;
+        let name =
+            crate::naming::image_name(&format!("{}-i-0123456789abcdef0", asked.policy.image_name), &"0".repeat(64));
+        assert!(name.len() == LONGEST_IMAGE_NAME && name.contains("-i-0123456789abcdef0-"), "{name}");
+        Ok(())
+    }
+
+    #[test]
     fn bad_input_is_refused_with_its_path() {
         let image = json!(["ami-12345678"]);
         refused(json!({}), "imageIds");
@@ -437,11 +485,23 @@ mod tests {
         refused(json!({"imageIds": image, "keepDays": 0}), "keepDays");
         refused(json!({"imageIds": image, "deadlineMinutes": 0}), "deadlineMinutes");
         refused(json!({"imageIds": image, "storePrefix": "records/x"}), "storePrefix");
-        refused(json!({"imageIds": image, "storePrefix": "/x"}), "storePrefix");
+        for prefix in ["/x", "a//b", "a b", "a\\b"] {
+            refused(json!({"imageIds": image, "storePrefix": prefix}), "storePrefix");
+        }
         refused(json!({"imageIds": image, "export": {"format": "ISO"}}), "export.format");
         refused(json!({"imageIds": image, "export": {"format": "RAW", "prefix": ""}}), "export.prefix");
         refused(json!({"imageIds": image, "store": false}), "store");
-        refused(json!({"imageIds": image, "run": "a\nb"}), "run");
+        refused(
+            json!({"instanceIds": ["i-12345678"], "store": false, "bucket": "my-archive"}),
+            "bucket: means nothing",
+        );
+        refused(
+            json!({"instanceIds": ["i-12345678"], "store": false, "storePrefix": "a"}),
+            "storePrefix: means nothing",
+        );
+        for run in ["", "a\nb", "a;b"] {
+            refused(json!({"imageIds": image, "run": run}), "run");
+        }
         refused(json!({"tags": {"Backup": []}}), "tags.Backup");
         refused(json!({"tags": {"ami-backup:managed": ["true"]}}), "ami-backup:managed");
         refused(json!({"imageIds": image, "scheduledTime": "<aws.scheduler.scheduled-time>"}), "scheduledTime");

@@ -142,6 +142,19 @@ mod tests {
     }
 
     #[test]
+    fn only_an_object_in_the_region_is_the_stored_object_of_the_region() {
+        let home = backup("a", 1).region;
+        let there: Region = "eu-west-1".parse().unwrap_or_else(|_| unreachable!());
+        let mut record = Record::opened(None, survey("ami-12345678", "snap-12345678"), Timestamp::UNIX_EPOCH);
+        record.add(RecordedBackup { leg: Leg::Export, ..backup("exports/x.raw", 3) });
+        assert_eq!(record.stored_object(&home), None);
+        record.add(backup("a", 1));
+        record.add(RecordedBackup { region: there.clone(), ..backup("b", 2) });
+        assert_eq!(record.stored_object(&home).map(|b| b.id.as_str()), Some("a"));
+        assert_eq!(record.stored_object(&there).map(|b| b.id.as_str()), Some("b"));
+    }
+
+    #[test]
     fn a_record_of_a_newer_version_is_refused_with_its_place() {
         let error = Record::from_text(r#"{"schema": 2}"#, "s3://b/k").err().map(|e| e.to_string()).unwrap_or_default();
         assert!(error.contains("s3://b/k") && error.contains('2'), "{error}");

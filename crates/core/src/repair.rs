@@ -271,6 +271,98 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_snapshot_gets_back_the_tags_of_the_snapshot_of_the_same_device() {
+        let tags = |value: &str| Tags::from([("Disk".to_owned(), value.to_owned())]);
+        let with_data_disk = |mut survey: Survey, snapshot_id: &str| {
+            let id: SnapshotId = snapshot_id.parse().unwrap_or_else(|_| unreachable!());
+            let mut mapping = survey.image.mappings[0].clone();
+            mapping.device_name = "/dev/xvdb".into();
+            if let Some(ebs) = mapping.ebs.as_mut() {
+                ebs.snapshot_id = Some(id.clone());
+            }
+            survey.image.mappings.push(mapping);
+            survey.snapshots.push(SnapshotFacts { snapshot_id: id, ..survey.snapshots[0].clone() });
+            survey
+        };
+        let mut source = with_data_disk(survey("ami-12345678", "snap-11111111"), "snap-22222222");
+        source.snapshots[0].tags = tags("root");
+        source.snapshots[1].tags = tags("data");
+        let mut made = with_data_disk(survey("ami-87654321", "snap-33333333"), "snap-44444444");
+        // EC2 promises no order, neither of the mapping nor of the snapshots.
+        made.image.mappings.reverse();
+
+        let found = remaining_differences(&source, &made, &all(), Timestamp::UNIX_EPOCH);
+        let what: Vec<&str> = found.iter().map(|difference| difference.what.as_str()).collect();
+        assert_eq!(what, ["snap-33333333.Tags.Disk", "snap-44444444.Tags.Disk"]);
+        let put_back = repairs(&source, &made, &all(), Timestamp::UNIX_EPOCH).snapshot_tags;
+        let expected = [("snap-33333333", tags("root")), ("snap-44444444", tags("data"))];
+        assert_eq!(put_back.iter().map(|(id, tags)| (id.as_str(), tags.clone())).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn tags_are_put_back_as_long_as_there_is_room_and_those_of_aws_take_none() {
+        let mut source = survey("ami-12345678", "snap-12345678");
+        source.image.tags = ["a", "b", "c", "d"].map(|key| (key.to_owned(), "1".to_owned())).into();
+        let mut made = survey("ami-87654321", "snap-87654321");
+        made.image.tags = (0..MOST_TAGS - 3).map(|n| (format!("t{n:02}"), String::new())).collect();
+        made.image.tags.insert("aws:backup:x".into(), "1".into());
+        made.image.tags.insert("d".into(), "another".into());
+
+        let repairs = repairs(&source, &made, &all(), Timestamp::UNIX_EPOCH);
+        assert_eq!(repairs.image_tags.keys().collect::<Vec<_>>(), ["a", "b", "d"]);
+        assert!(repairs.notes.len() == 1 && repairs.notes[0].contains("tag c"), "{:?}", repairs.notes);
+    }
+
+    #[test]
+    fn what_can_only_be_noted_changes_nothing() {
+        let noted = Repairs { notes: vec!["no room".into()], ..Repairs::default() };
+        assert!(!noted.changes_anything());
+        let tags = Tags::from([("Team".to_owned(), "a".to_owned())]);
+        for changed in [
+            Repairs { protect: true, ..Repairs::default() },
+            Repairs { imds_v2: true, ..Repairs::default() },
+            Repairs { deprecate_at: Some(Timestamp::UNIX_EPOCH), ..Repairs::default() },
+            Repairs { image_tags: tags, ..noted },
+        ] {
+            assert!(changed.changes_anything(), "{changed:?}");
+        }
+    }
+
+    #[test]
+    fn a_deprecation_is_put_back_only_if_it_lies_ahead() {
+        let at: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap_or_else(|_| unreachable!());
+        let second = jiff::SignedDuration::from_secs(1);
+        let mut source = survey("ami-12345678", "snap-12345678");
+        source.image.deprecation_time = Some("2030-01-01T00:00:00.000Z".into());
+        let made = survey("ami-87654321", "snap-87654321");
+        for (now, ahead) in [(at - second, true), (at, false), (at + second, false)] {
+            let repairs = repairs(&source, &made, &all(), now);
+            assert_eq!((repairs.deprecate_at.is_some(), repairs.notes.is_empty()), (ahead, ahead), "{now}");
+            assert_eq!(remaining_differences(&source, &made, &all(), now).len(), usize::from(ahead), "{now}");
+        }
+    }
+
+    #[test]
+    fn uefi_data_of_the_source_must_be_on_what_was_made() {
+        let survey_with = |uefi_data: Option<&str>| Survey {
+            uefi_data: uefi_data.map(str::to_owned),
+            ..survey("ami-12345678", "snap-12345678")
+        };
+        for (original, found, differs) in [
+            (Some("a"), Some("a"), false),
+            (Some("a"), Some("b"), true),
+            (Some("a"), None, true),
+            (None, Some("a"), false),
+            (None, None, false),
+        ] {
+            let left =
+                remaining_differences(&survey_with(original), &survey_with(found), &all(), Timestamp::UNIX_EPOCH);
+            let what: Vec<&str> = left.iter().map(|difference| difference.what.as_str()).collect();
+            assert_eq!(what, if differs { vec!["UefiData"] } else { vec![] }, "{original:?} {found:?}");
+        }
+    }
+
+    #[test]
     fn tags_for_which_there_is_no_room_are_noted_and_not_a_difference() {
         let mut source = survey("ami-12345678", "snap-12345678");
         source.image.tags.insert("zz".into(), "1".into());

@@ -292,7 +292,7 @@ fn leg_line(item: &Item, outcome: &LegOutcome, region: Option<Region>) -> Report
 fn leg_claim(outcome: &LegOutcome, finished: bool) -> (Option<Claim>, bool, Vec<String>) {
     let state = |done: &str| if finished { done.to_owned() } else { "unfinished".to_owned() };
     match outcome.leg {
-        Leg::Copy => subject::<CopySubject>(&outcome.turn).map_or_else(nothing, |copy| {
+        Leg::Copy => subject::<CopySubject>(&outcome.turn).map(|copy| {
             let claim = copy.awaited.map(|awaited| Claim {
                 id: awaited.image_id.to_string(),
                 region: awaited.region,
@@ -302,7 +302,7 @@ fn leg_claim(outcome: &LegOutcome, finished: bool) -> (Option<Claim>, bool, Vec<
             });
             (claim, copy.adopted, copy.notes)
         }),
-        Leg::Store => subject::<StoreSubject>(&outcome.turn).map_or_else(nothing, |store| {
+        Leg::Store => subject::<StoreSubject>(&outcome.turn).map(|store| {
             let size_bytes = store.object.as_ref().map(|object| object.size_bytes);
             let claim = store.key.filter(|_| size_bytes.is_some() || !finished).map(|id| Claim {
                 id,
@@ -313,7 +313,7 @@ fn leg_claim(outcome: &LegOutcome, finished: bool) -> (Option<Claim>, bool, Vec<
             });
             (claim, store.adopted, Vec::new())
         }),
-        Leg::Export => subject::<ExportSubject>(&outcome.turn).map_or_else(nothing, |export| {
+        Leg::Export => subject::<ExportSubject>(&outcome.turn).map(|export| {
             let file = export.object.map(|object| (object.key, Some(object.bucket), Some(object.size_bytes)));
             let task = export.task_id.map(|task| (task, export.bucket, None)).filter(|_| !finished);
             let claim = file.or(task).map(|(id, bucket, size_bytes)| Claim {
@@ -325,12 +325,9 @@ fn leg_claim(outcome: &LegOutcome, finished: bool) -> (Option<Claim>, bool, Vec<
             });
             (claim, export.adopted, Vec::new())
         }),
-        Leg::Image => nothing(),
+        Leg::Image => None,
     }
-}
-
-fn nothing() -> (Option<Claim>, bool, Vec<String>) {
-    (None, false, Vec::new())
+    .unwrap_or_default()
 }
 
 fn subject<S: serde::de::DeserializeOwned>(turn: &Value) -> Option<S> {
@@ -403,8 +400,8 @@ mod tests {
     use super::*;
     use crate::{
         ErrorName,
-        item::{Source, test_run},
-        policy::{BackupPolicy, CopyPolicy, StorePolicy},
+        item::{Awaited, Source, test_run},
+        policy::{BackupPolicy, CopyPolicy, DiskFormat, ExportPolicy, StorePolicy},
     };
 
     fn region(name: &str) -> Region {
@@ -484,6 +481,94 @@ mod tests {
     }
 
     #[test]
+    fn a_verdict_is_written_as_it_is_shown() {
+        for verdict in [Verdict::Ok, Verdict::Partial, Verdict::Failed, Verdict::Warning] {
+            assert_eq!(serde_json::to_value(verdict).ok(), Some(verdict.as_str().into()));
+            assert_eq!(verdict.as_str(), format!("{verdict:?}").to_ascii_uppercase());
+        }
+    }
+
+    #[test]
+    fn no_leg_answers_for_another() {
+        let mut item = item(0);
+        item.policy.copies.push(CopyPolicy { region: region("eu-west-2"), kms_key_id: None });
+        item.policy.export = Some(vmdk());
+        let skipped = json!({"leg": "export", "result": "SKIPPED"});
+        let lines = lines(&item, None, &leg_outcomes(&json!([stored(), copy_failed(), skipped])));
+        let became: Vec<(Leg, Option<&str>, Option<&str>)> = lines
+            .iter()
+            .map(|line| {
+                (line.leg, line.region.as_ref().map(Region::as_str), line.error.as_ref().map(|e| e.name.as_str()))
+            })
+            .collect();
+        assert_eq!(
+            became,
+            [
+                (Leg::Store, Some("us-east-1"), None),
+                (Leg::Copy, Some("eu-west-1"), Some("ResourceFailed")),
+                (Leg::Copy, Some("eu-west-2"), Some("Unreported")),
+                (Leg::Export, Some("us-east-1"), Some("Unreported")),
+            ]
+        );
+    }
+
+    fn vmdk() -> ExportPolicy {
+        ExportPolicy { format: DiskFormat::Vmdk, prefix: "exports/".into() }
+    }
+
+    fn exported(result: &str, made: &Value) -> Vec<ReportLine> {
+        let mut item = item(0);
+        item.policy = BackupPolicy { store: None, copies: Vec::new(), export: Some(vmdk()), ..item.policy };
+        let mut subject = json!({"run": test_run(), "imageId": "ami-12345678", "sizeGib": 8, "format": "VMDK",
+            "prefix": "exports/"});
+        if let (Some(subject), Some(made)) = (subject.as_object_mut(), made.as_object()) {
+            subject.extend(made.clone());
+        }
+        let leg = json!({"leg": "export", "result": result, "turn": {"subject": subject}});
+        lines(&item, None, &leg_outcomes(&leg))
+    }
+
+    #[test]
+    fn of_an_export_the_file_is_claimed_and_the_task_only_if_it_is_unfinished() {
+        let task = json!({"taskId": "export-ami-1", "bucket": "files"});
+        let file = json!({"taskId": "export-ami-1", "bucket": "files",
+            "object": {"bucket": "files", "key": "exports/export-ami-1.vmdk", "sizeBytes": 9}});
+        let key = "exports/export-ami-1.vmdk";
+        for (said, made, is, claim) in [
+            ("OK", &file, LegResult::Ok, Some((key, "present", Some(9)))),
+            ("OK", &task, LegResult::Failed, None),
+            ("FAILED", &task, LegResult::Failed, Some(("export-ami-1", "unfinished", None))),
+            ("FAILED", &file, LegResult::Failed, Some((key, "unfinished", Some(9)))),
+            ("FAILED", &json!({}), LegResult::Failed, None),
+        ] {
+            let lines = exported(said, made);
+            let found = lines[0].claim.as_ref().map(|c| (c.id.as_str(), c.state.as_str(), c.size_bytes));
+            assert_eq!((lines[0].result, found), (is, claim), "{said} {made}");
+        }
+    }
+
+    #[test]
+    fn an_envelope_that_cannot_be_read_claims_nothing() {
+        let leg = json!({"leg": "store", "result": "OK", "turn": {"subject": {"run": test_run()}}});
+        let line = &lines(&item(0), None, &leg_outcomes(&leg))[0];
+        assert_eq!((line.result, &line.claim, line.adopted), (LegResult::Failed, &None, false));
+        assert!(line.notes.is_empty());
+    }
+
+    #[test]
+    fn a_failed_image_says_what_it_left_unfinished() {
+        let error = CaughtError { error: "DeadlineExceeded".into(), cause: None };
+        let mut item = item(0);
+        assert_eq!(lines(&item, Some(&error), &[])[0].claim, None);
+        item.awaited = Some(Awaited {
+            image_id: "ami-87654321".parse().unwrap_or_else(|_| unreachable!()),
+            region: region("us-east-1"),
+        });
+        let claim = lines(&item, Some(&error), &[])[0].claim.clone();
+        assert_eq!(claim.map(|c| (c.id, c.state)), Some(("ami-87654321".into(), "unfinished".into())));
+    }
+
+    #[test]
     fn an_image_without_an_outcome_is_in_the_report() {
         let outcome =
             Outcome { item: 0, lines: lines(&item(0), None, &leg_outcomes(&json!([stored(), copy_failed()]))) };
@@ -499,6 +584,33 @@ mod tests {
         let lines = lines(&item(0), Some(&error), &[]);
         assert_eq!(verdict(&lines), Verdict::Failed);
         assert_eq!(lines[0].error.as_ref().map(|e| e.message.as_str()), Some("plain"));
+    }
+
+    #[test]
+    fn verdict_and_summary_count_what_was_done() {
+        let line = |result| ReportLine { result, ..blank(&item(0), Leg::Store, None) };
+        let (ok, failed) = (line(LegResult::Ok), line(LegResult::Failed));
+        for (lines, is, says) in [
+            (vec![], Verdict::Warning, "run r: nothing was selected"),
+            (vec![ok.clone(), ok.clone()], Verdict::Ok, "run r: 2 of 2 done, 0 failed"),
+            (vec![ok.clone(), failed.clone(), ok], Verdict::Partial, "run r: 2 of 3 done, 1 failed"),
+            (vec![failed], Verdict::Failed, "run r: 0 of 1 done, 1 failed"),
+        ] {
+            assert_eq!(verdict(&lines), is, "{says}");
+            assert!(summary("r", &lines).starts_with(says), "{}", summary("r", &lines));
+        }
+    }
+
+    #[test]
+    fn a_cause_that_just_fits_is_not_cut() {
+        let text = |length: usize| {
+            let error = CaughtError { error: "ResourceFailed".into(), cause: Some("x".repeat(length)) };
+            cause("r", Verdict::Failed, "s3://b/k", &lines(&item(0), Some(&error), &[]))
+        };
+        let room = LONGEST_CAUSE - text(0).len();
+        let shown = |length: usize| serde_json::from_str::<Value>(&text(length)).unwrap_or_default()["notShown"] == 0;
+        assert!(text(room).len() == LONGEST_CAUSE && shown(room));
+        assert!(!shown(room + 1));
     }
 
     #[test]

@@ -239,9 +239,11 @@ mod tests {
         refused(json!({"imageId": "ami-1"}), "imageId");
         refused(json!({"imageId": image, "key": "k"}), "imageId");
         refused(json!({"bucket": "backups"}), "key");
+        refused(json!({"bucket": "backups", "key": ""}), "key: give the key");
         refused(json!({"key": "k"}), "bucket");
-        refused(json!({"imageId": image, "name": "x".repeat(129)}), "name");
-        refused(json!({"imageId": image, "name": "a*b"}), "name");
+        for name in ["", "ab", "a*b", "a#bc", &"x".repeat(129)] {
+            refused(json!({"imageId": image, "name": name}), "name");
+        }
         refused(json!({"imageId": image, "fromsnapshots": true}), "fromsnapshots");
         refused(json!({"bucket": "backups", "key": "k", "fromSnapshots": true}), "fromSnapshots");
         refused(json!({"imageId": image, "fromSnapshots": true, "region": "eu-west-1"}), "region");
@@ -256,6 +258,57 @@ mod tests {
         let asked = request(json!({"bucket": "backups", "key": "a/ami-12345678.bin", "run": "r"}))?;
         assert_eq!(asked.run, "r");
         Ok(())
+    }
+
+    #[test]
+    fn a_name_is_any_that_ec2_takes() -> Result<(), StepError> {
+        for name in ["web", "Web (2026) [old] ./-'@_", &"x".repeat(128)] {
+            assert_eq!(request(json!({"imageId": "ami-12345678", "name": name}))?.name.as_deref(), Some(name));
+        }
+        Ok(())
+    }
+
+    fn subject(original_id: Option<&str>, object: Option<(&str, &str)>) -> RestoreSubject {
+        RestoreSubject {
+            run: crate::item::test_run(),
+            method: if object.is_some() { Method::Object } else { Method::Snapshots },
+            region: "us-east-1".parse().unwrap_or_else(|_| unreachable!()),
+            original_id: original_id.and_then(|id| id.parse().ok()),
+            bucket: object.and_then(|(bucket, _)| bucket.parse().ok()),
+            key: object.map(|(_, key)| key.to_owned()),
+            record: None,
+            name: None,
+            size_gib: 0,
+            deadline_minutes: None,
+            awaited: None,
+            adopted: false,
+        }
+    }
+
+    #[test]
+    fn a_restored_image_says_what_it_was_or_else_where_its_object_is() {
+        let object = Some(("backups", "a/x.bin"));
+        assert_eq!(subject(Some("ami-12345678"), object).source(), "ami-12345678");
+        assert_eq!(subject(Some("ami-12345678"), None).source(), "ami-12345678");
+        assert_eq!(subject(None, object).source(), "backups/a/x.bin");
+    }
+
+    #[test]
+    fn restores_of_another_image_object_or_kind_make_another_image() {
+        let restores = [
+            subject(Some("ami-12345678"), None),
+            subject(Some("ami-87654321"), None),
+            subject(Some("ami-12345678"), Some(("backups", "a"))),
+            subject(Some("ami-12345678"), Some(("backups", "b"))),
+            subject(Some("ami-12345678"), Some(("archive", "a"))),
+            subject(None, Some(("backups", "a"))),
+            subject(None, Some(("backups", "b"))),
+        ];
+        let tokens: std::collections::BTreeSet<String> = restores
+            .iter()
+            .map(|subject| crate::naming::token(&subject.identity(&subject.source(), &subject.parameters()), 0))
+            .collect();
+        assert_eq!(tokens.len(), restores.len());
     }
 
     #[test]

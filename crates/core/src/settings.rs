@@ -124,6 +124,28 @@ mod tests {
     }
 
     #[test]
+    fn each_setting_is_read_from_its_own_variable_and_missed_by_its_name() -> Result<(), StepError> {
+        let get: [(&str, fn(&Settings) -> Result<String, StepError>); 4] = [
+            ("BACKUP_BUCKET", |settings| settings.backup_bucket().map(ToString::to_string)),
+            ("EXPORT_BUCKET", |settings| settings.export_bucket().map(ToString::to_string)),
+            ("EXPORT_ROLE_NAME", |settings| settings.export_role_name().map(str::to_owned)),
+            ("NOTIFICATION_TOPIC_ARN", |settings| settings.notification_topic_arn().map(str::to_owned)),
+        ];
+        let value = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+        let all = Settings::read(|name| get.iter().any(|(known, _)| *known == name).then(|| value(name)))?;
+        for (name, get) in get {
+            assert_eq!(get(&all)?, value(name));
+            for nothing in [None, Some(String::new())] {
+                let without = Settings::read(|_| nothing.clone())?;
+                let error = get(&without).err();
+                assert_eq!(error.as_ref().map(|e| e.name), Some(ErrorName::Defect), "{name}");
+                assert!(error.is_some_and(|e| e.reason.contains(name)), "{name}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_wrong_variable_is_named() {
         for name in ["BACKUP_BUCKET", "KMS_KEYS", "MINIMUM_WAIT_SECONDS", "STORE_LIMIT_GB"] {
             let error = Settings::read(|asked| (asked == name).then(|| "!".to_owned())).err().map(|e| e.to_string());

@@ -346,9 +346,48 @@ mod tests {
     }
 
     #[test]
+    fn the_failure_of_an_earlier_run_is_not_the_failure_of_this_one() {
+        let check = |task: StoreTask, object| store_check(&subject(), &[task], object, at(100), at(101));
+        assert_eq!(check(task("Failed", 99), Some(object(7))), StoreCheck::Done(object(7)));
+        for hours in [100, 101] {
+            assert_eq!(check(task("Failed", hours), Some(object(7))), StoreCheck::Failed("no".into()), "{hours}");
+        }
+        assert_eq!(check(task("Completed", 99), None), StoreCheck::ObjectMissing);
+    }
+
+    #[test]
+    fn a_state_that_nobody_knows_is_waited_out_and_said() {
+        let look = |state| store_check(&subject(), &[task(state, 100)], None, at(100), at(101));
+        assert_eq!(look("Queued"), StoreCheck::InProgress("Queued".into(), Some(40)));
+        assert_eq!(look("InProgress"), StoreCheck::InProgress("stored".into(), Some(40)));
+    }
+
+    #[test]
+    fn a_task_for_another_path_of_the_bucket_is_not_ours_once_the_key_is_known() {
+        let subject = StoreSubject { key: Some("a/ami-12345678.bin".into()), ..subject() };
+        let tasks = [task("Failed", 102), StoreTask { key: "a/ami-12345678.bin".into(), ..task("Completed", 101) }];
+        assert_eq!(store_check(&subject, &tasks, Some(object(7)), at(100), at(103)), StoreCheck::Done(object(7)));
+        assert_eq!(store_start(&subject, &tasks[..1], None, at(100)), StoreStart::Create);
+    }
+
+    #[test]
+    fn a_task_that_is_not_shown_is_too_old_only_after_31_days() {
+        let reason = |hours: i64| match store_check(&subject(), &[], None, at(100), at(100 + hours)) {
+            StoreCheck::Failed(reason) => reason,
+            other => format!("{other:?}"),
+        };
+        for (hours, part) in [(1, "shows no task"), (31 * 24 - 1, "shows no task"), (31 * 24, "no longer shows")] {
+            assert!(reason(hours).contains(part), "{hours}: {}", reason(hours));
+        }
+    }
+
+    #[test]
     fn a_new_task_may_be_invisible_for_a_while() {
-        let soon = at(100) + SignedDuration::from_secs(30);
-        assert!(matches!(store_check(&subject(), &[], None, at(100), soon), StoreCheck::InProgress(..)));
+        let check = |seconds| store_check(&subject(), &[], None, at(100), at(100) + SignedDuration::from_secs(seconds));
+        for soon in [0, 30, 599] {
+            assert!(matches!(check(soon), StoreCheck::InProgress(..)), "{soon}");
+        }
+        assert!(matches!(check(600), StoreCheck::Failed(_)));
     }
 
     #[test]

@@ -111,6 +111,15 @@ mod tests {
     }
 
     #[test]
+    fn only_what_says_that_it_is_ours_is_ours() {
+        assert!(is_managed(&identity_tags(&test_run(), "ami-12345678", "t")));
+        for (key, value) in [(TAG_MANAGED, "false"), (TAG_RUN, "true"), ("managed", "true")] {
+            assert!(!is_managed(&Tags::from([(key.to_owned(), value.to_owned())])), "{key}={value}");
+        }
+        assert!(!is_managed(&Tags::new()));
+    }
+
+    #[test]
     fn tags_of_aws_are_left_out() {
         let source = Tags::from([("aws:backup:x".to_owned(), "1".to_owned()), ("Team".to_owned(), "a".to_owned())]);
         assert_eq!(user_tags(&source).len(), 1);

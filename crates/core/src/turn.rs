@@ -263,6 +263,31 @@ mod tests {
     }
 
     #[test]
+    fn the_next_look_comes_after_a_share_of_the_time_and_not_after_the_deadline() -> Result<(), StepError> {
+        let region = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
+        let hour = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let deadline = Timestamp::UNIX_EPOCH + LEAST_BUDGET;
+        for (case, now, percent, seconds) in [
+            ("the minimum", Timestamp::UNIX_EPOCH, None, 15),
+            ("a fifteenth of the hour", hour, None, 240),
+            ("a fifteenth of the hour, with a tenth left to do", hour, Some(90), 240),
+            ("a quarter of the twenty minutes that are left", hour, Some(75), 300),
+            ("a quarter of an hour, because early estimates are poor", hour, Some(1), 900),
+            ("no more than there is until the deadline", deadline - SignedDuration::from_secs(30), None, 30),
+            ("at least a second", deadline - SignedDuration::from_millis(1), None, 1),
+        ] {
+            let look = Look { doing: "copy ami-12345678", region: &region, now, minimum_wait_seconds: 15 };
+            let waiting = turn().in_progress("pending", percent, &look)?;
+            assert_eq!((waiting.wait_seconds, waiting.polls), (Some(seconds), 1), "{case}");
+            if percent.is_none() {
+                let deferred = turn().deferred("too much in progress", &look)?;
+                assert_eq!((deferred.wait_seconds, deferred.polls), (Some(seconds), 1), "{case}");
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
     fn the_first_try_and_the_deadline_are_set_once() {
         let later = turn().begun(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1), CREATE_BUDGET);
         assert_eq!(later.first_tried_at, Some(Timestamp::UNIX_EPOCH));
@@ -274,7 +299,9 @@ mod tests {
         assert_eq!(budget(8, None), LEAST_BUDGET);
         assert_eq!(budget(600, None), SignedDuration::from_hours(20));
         assert_eq!(budget(600, Some(30)), SignedDuration::from_mins(30));
-        assert!(budget(u64::MAX, None) <= SignedDuration::from_hours(365 * 24));
+        // The largest volume that EBS has.
+        assert_eq!(budget(65_536, None), SignedDuration::from_mins(131_072));
+        assert_eq!(budget(u64::MAX, None), SignedDuration::from_hours(365 * 24));
     }
 
     proptest! {

@@ -1,0 +1,293 @@
+//! Owns what must hold, whatever happens: one function per rule of `docs/SEMANTICS.md`. Each returns
+//! what breaks it, in words.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ami_backup_core::{ErrorName, SignedDuration};
+use ami_backup_engine::{Ended, Machine, Status};
+use ami_backup_simulator::{calls::Call, objects::{LocalObjects, ObjectStore}};
+use ami_backup_tests::things::{Thing, Things};
+use serde_json::Value;
+
+use crate::{
+    deployment::Begun,
+    faults::{CallFault, TaskFault},
+    trial::Finished,
+    wire::Made,
+};
+
+/// Ids of what people changed.
+type Touched = BTreeSet<String>;
+
+/// What the project writes beside what it makes: records, and what a run leaves for its report.
+const PAPERS: &[&str] = &["records/", "runs/", "plans/"];
+/// Tag of everything that is made.
+const MANAGED: &str = "ami-backup:managed";
+/// Tag with the run.
+const RUN: &str = "ami-backup:run";
+/// Tag by which what a call made is found again.
+const TOKEN: &str = "ami-backup:token";
+/// Calls that make what costs money, each of them once.
+const CREATING: &[&str] = &[
+    "CopyImage",
+    "CopySnapshot",
+    "CreateImage",
+    "CreateRestoreImageTask",
+    "CreateSnapshot",
+    "CreateStoreImageTask",
+    "ExportImage",
+    "RegisterImage",
+];
+/// Refusals of a call for lack of a right.
+const DENIALS: &[&str] = &["AccessDenied", "AuthorizationError", "Forbidden", "UnauthorizedOperation"];
+/// Refusals of a call for quota.
+pub const QUOTA: &[&str] = &["RequestLimitExceeded", "ResourceLimitExceeded", "SlowDown", "Throttling"];
+
+/// Whether a key is that of a paper: below one of the folders, or the record beside a stored object.
+fn is_paper(id: &str) -> bool {
+    let key = id.split_once('/').map_or(id, |(_, key)| key);
+    PAPERS.iter().any(|folder| key.starts_with(folder)) || key.ends_with(".bin.json")
+}
+
+/// What an execution says: its output or its error, and every document that it wrote.
+#[derive(Debug, Default)]
+pub struct Documents {
+    /// Claims of its output, its cause and its report.
+    pub claims: Vec<Value>,
+    /// Everything, as text.
+    pub text: String,
+}
+
+impl Documents {
+    /// Reads what an execution says, and whatever papers there are now.
+    pub async fn read(ended: &Ended, things: &Things, before: &Things, objects: &LocalObjects) -> Self {
+        let said = match &ended.status {
+            Status::Succeeded(output) => output.clone(),
+            Status::Failed(failure) => {
+                serde_json::from_str(&failure.cause).unwrap_or_else(|_| Value::String(failure.cause.clone()))
+            }
+            Status::TimedOut => Value::Null,
+        };
+        let mut documents = Self { claims: Vec::new(), text: said.to_string() };
+        collect_claims(&said, &mut documents.claims);
+        let report = report_of(&said);
+        for paper in things.beyond(before).filter(|thing| thing.kind == "object" && is_paper(&thing.id)) {
+            let Some((bucket, key)) = paper.id.split_once('/') else { continue };
+            let Ok(object) = objects.get(bucket, key).await else { continue };
+            let text = String::from_utf8_lossy(&object.body).into_owned();
+            if report.as_deref() == Some(&paper.id) {
+                let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+                lines.for_each(|line| collect_claims(&line, &mut documents.claims));
+            }
+            documents.text.push_str(&text);
+        }
+        documents
+    }
+}
+
+/// Where the report is: a place in the output, an address in the cause.
+fn report_of(said: &Value) -> Option<String> {
+    let report = &said["report"];
+    if let Some(address) = report.as_str() {
+        return address.strip_prefix("s3://").map(str::to_owned);
+    }
+    Some(format!("{}/{}", report["bucket"].as_str()?, report["key"].as_str()?))
+}
+
+/// Everything that is called `claim`, at any depth.
+fn collect_claims(value: &Value, claims: &mut Vec<Value>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if name == "claim" && value.is_object() {
+                    claims.push(value.clone());
+                } else {
+                    collect_claims(value, claims);
+                }
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_claims(value, claims)),
+        _ => {}
+    }
+}
+
+/// Every execution ends before its deadline, and a bad end has one of the names that people know.
+pub fn it_ends_as_it_should(ended: &Ended, machine: &Machine) -> Vec<String> {
+    let took = ended.ended.duration_since(ended.began);
+    let limit = machine.timeout_seconds.and_then(|seconds| i64::try_from(seconds).ok());
+    let mut complaints = Vec::new();
+    if limit.is_none_or(|limit| took >= SignedDuration::from_secs(limit)) {
+        complaints.push(format!("the execution took {took:#}, its limit or more"));
+    }
+    match &ended.status {
+        Status::TimedOut => complaints.push("the execution timed out".into()),
+        Status::Failed(failure) if failure.error.starts_with("States.") && failure.error != "States.Timeout" => {
+            complaints.push(format!("the execution fails with {}: {}", failure.error, failure.cause));
+        }
+        Status::Failed(failure) if failure.cause.is_empty() => {
+            complaints.push(format!("the execution fails with {} and no cause", failure.error));
+        }
+        Status::Failed(_) | Status::Succeeded(_) => {}
+    }
+    complaints
+}
+
+/// What a report claims is so when the execution ends.
+pub fn what_is_claimed_is_so(finished: &Finished<'_>, touched: &Touched) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for claim in &finished.documents.claims {
+        let text = |name: &str| claim[name].as_str().unwrap_or_default();
+        let (id, state) = (text("id"), text("state"));
+        let (kind, full) = match claim["bucket"].as_str() {
+            Some(bucket) if !id.starts_with("export-ami-") => ("object", format!("{bucket}/{id}")),
+            Some(_) => ("export", id.to_owned()),
+            None => ("image", id.to_owned()),
+        };
+        if touched.contains(&full) {
+            continue;
+        }
+        let found = finished.things.find(kind, &full);
+        let so = match (state, found) {
+            ("unfinished", _) => true,
+            (_, Some(thing)) => {
+                thing.state == state && (thing.region.is_empty() || thing.region == text("region"))
+            }
+            (_, None) => false,
+        };
+        if !so {
+            let found = found.map_or("it is not there".to_owned(), |thing| format!("{} in {}", thing.state, thing.region));
+            complaints.push(format!("the report claims {claim}, and {found}"));
+        }
+    }
+    complaints
+}
+
+/// Whatever the run made and left is named in what it says.
+pub fn nothing_is_left_out(finished: &Finished<'_>, before: &Things, touched: &Touched) -> Vec<String> {
+    let made = finished.things.beyond(before).filter(|thing| match thing.kind {
+        "image" | "export" => !thing.is_bad() && thing.tags.contains_key(MANAGED),
+        "store" => !thing.is_bad(),
+        "object" => !is_paper(&thing.id),
+        _ => false,
+    });
+    let told = |thing: &Thing| {
+        let key = thing.id.split_once('/').map_or(thing.id.as_str(), |(_, key)| key);
+        finished.documents.text.contains(&thing.id) || finished.documents.text.contains(key)
+    };
+    made.filter(|thing| !touched.contains(&thing.id) && !told(thing))
+        .map(|thing| format!("{} {} is left behind, {}, and nothing says so", thing.kind, thing.id, thing.state))
+        .collect()
+}
+
+/// Nothing good is removed because something else failed.
+pub fn nothing_good_is_removed(earlier: &Things, later: &Things, touched: &Touched) -> Vec<String> {
+    earlier
+        .iter()
+        .filter(|thing| thing.is_good() && !touched.contains(&thing.id))
+        // Store tasks are forgotten by EC2 after a month.
+        .filter(|thing| thing.kind != "store" && later.find(thing.kind, &thing.id).is_none())
+        .map(|thing| format!("{} {} was {} and is gone", thing.kind, thing.id, thing.state))
+        .collect()
+}
+
+/// Nothing that the run did not make is changed or deleted.
+pub fn nothing_of_others_is_changed(before: &Things, after: &Things, touched: &Touched) -> Vec<String> {
+    before
+        .iter()
+        .filter(|thing| !touched.contains(&thing.id) && !is_paper(&thing.id))
+        .filter_map(|thing| match after.find(thing.kind, &thing.id) {
+            Some(now) if now.detail == thing.detail => None,
+            Some(now) => Some(format!("{} {} was changed: {} became {}", thing.kind, thing.id, thing.detail, now.detail)),
+            None => Some(format!("{} {} is gone", thing.kind, thing.id)),
+        })
+        .collect()
+}
+
+/// Nothing is created twice: one token, one thing that did not fail; one place, one store.
+pub fn nothing_is_made_twice(before: &Things, after: &Things, touched: &Touched) -> Vec<String> {
+    let mut by_identity = BTreeMap::<(&str, &str, &str), Vec<&str>>::new();
+    for thing in after.beyond(before).filter(|thing| !thing.is_bad() && !touched.contains(&thing.id)) {
+        let identity = match thing.kind {
+            "image" | "export" => thing.tags.get(TOKEN).map(String::as_str),
+            "store" => Some(thing.id.as_str()),
+            _ => None,
+        };
+        let Some(identity) = identity else { continue };
+        by_identity.entry((thing.kind, &thing.region, identity)).or_default().push(&thing.id);
+    }
+    // Tasks have no ids: two stores to one place are two entries of the same name.
+    let stores = after.iter().filter(|thing| thing.kind == "store" && !thing.is_bad());
+    let mut places = BTreeMap::<&str, usize>::new();
+    stores.for_each(|thing| *places.entry(&thing.id).or_default() += 1);
+    let twice = by_identity.iter().filter(|(_, ids)| ids.len() > 1);
+    let twice = twice.map(|((kind, region, _), ids)| format!("{kind} in {region} was made {} times: {ids:?}", ids.len()));
+    let stored = places.iter().filter(|(_, count)| **count > 1);
+    twice.chain(stored.map(|(place, count)| format!("{place} was stored {count} times"))).collect()
+}
+
+/// Everything that is created carries its tags from its first moment, and is found again by them.
+pub fn everything_is_tagged(before: &Things, after: &Things, calls: &[Call], touched: &Touched) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for call in calls.iter().filter(|call| call.function.is_some() && call.implied_by.is_none()) {
+        let carries = |key: &str| call.parameters.values().any(|value| value == key);
+        if CREATING.contains(&call.action.as_str()) && !(carries(MANAGED) && carries(RUN)) {
+            complaints.push(format!("{} was called without our tags", call.action));
+        }
+    }
+    for thing in after.beyond(before).filter(|thing| !touched.contains(&thing.id)) {
+        let wanted: &[&str] = match thing.kind {
+            "image" | "export" => &[MANAGED, RUN, TOKEN],
+            "snapshot" => &[MANAGED, RUN],
+            _ => &[],
+        };
+        for tag in wanted.iter().filter(|tag| !thing.tags.contains_key(**tag)) {
+            complaints.push(format!("{} {} has no tag {tag}", thing.kind, thing.id));
+        }
+    }
+    complaints
+}
+
+/// A function ends in an error because something went wrong, and not of itself.
+pub fn errors_are_what_was_planned(begun: &[Begun], made: &[Made]) -> Vec<String> {
+    let raised = |error: &str| {
+        begun.iter().any(|task| matches!(&task.fault, Some(TaskFault::Raises(planned)) if planned == error))
+    };
+    let _calls = made;
+    begun
+        .iter()
+        .filter(|task| task.error.as_deref() == Some(ErrorName::Defect.as_str()) && !raised("Defect"))
+        .map(|task| format!("{} ended with a Defect", task.place))
+        .collect()
+}
+
+/// No function needs a right that its role lacks.
+pub fn no_right_is_missing(calls: &[Call], made: &[Made]) -> Vec<String> {
+    if made.iter().any(|call| call.fault == Some(CallFault::Denied)) {
+        return Vec::new();
+    }
+    calls
+        .iter()
+        .filter(|call| DENIALS.contains(&call.outcome.as_str()))
+        .map(|call| format!("{:?} may not {}:{}", call.function, call.service, call.action))
+        .collect()
+}
+
+/// Calls that were refused for quota, without those that were planned.
+pub fn refused_for_quota(calls: &[Call], made: &[Made]) -> usize {
+    let refused = calls.iter().filter(|call| QUOTA.contains(&call.outcome.as_str())).count();
+    refused.saturating_sub(made.iter().filter(|call| call.fault == Some(CallFault::Throttled)).count())
+}
+
+/// The number of calls that EC2 refuses for quota stays small: no more than one in four.
+pub fn quotas_are_respected(calls: &[Call], made: &[Made]) -> Vec<String> {
+    let (refused, all) = (refused_for_quota(calls, made), calls.len());
+    if refused > 20 && refused * 4 > all { vec![format!("{refused} of {all} calls were refused for quota")] } else { Vec::new() }
+}
+
+/// In the end there is what there would be without faults, and nothing else.
+pub fn the_promise_is_kept(expected: &Things, things: &Things) -> Vec<String> {
+    let (missing, too_much) = things.difference(expected);
+    let passing = |text: &&str| !text.contains("runs/");
+    let missing = missing.into_iter().filter(passing).map(|text| format!("missing in the end: {text}"));
+    missing.chain(too_much.into_iter().filter(passing).map(|text| format!("too much in the end: {text}"))).collect()
+}
