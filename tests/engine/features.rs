@@ -87,13 +87,16 @@ impl Host for Scripted {
 
 impl Feature {
     /// Runs the machine; names that the definition leaves open are its functions and its bucket.
-    fn run(&self, chance: f64) -> Outcome {
+    ///
+    /// # Errors
+    /// Why there is no end.
+    fn run(&self, chance: f64) -> Result<Outcome, String> {
         let filled = |part: &str| {
             let meaning = |name: &str| Some(if name == "bucket" { BUCKET } else { name }.to_owned());
-            substitute(&self.file[part].to_string(), meaning).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+            substitute(&self.file[part].to_string(), meaning).map_err(|error| error.to_string())
         };
-        let machine = Machine::parse(&filled("definition")).unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        let input = serde_json::from_str(&filled("input")).expect("an input");
+        let machine = Machine::parse(&filled("definition")?).map_err(|error| error.to_string())?;
+        let input = serde_json::from_str(&filled("input")?).map_err(|error| error.to_string())?;
         let timeline = Timeline::new(Timestamp::UNIX_EPOCH);
         let host = Rc::new(Scripted {
             timeline: timeline.clone(),
@@ -107,19 +110,22 @@ impl Feature {
         let horizon = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(24);
         let ended = timeline.run(horizon, |_| async move { running.execute(Rc::new(machine), name, input).await });
         let histories = engine.histories();
-        let (_, history) = histories.first().expect("a history");
-        Outcome {
-            ended: ended.unwrap_or_else(|stalled| panic!("{}: {stalled}", self.name)),
+        let (_, history) = histories.first().ok_or("there is no history")?;
+        Ok(Outcome {
+            ended: ended.map_err(|stalled| stalled.to_string())?,
             calls: host.calls.borrow().clone(),
             entered: history.entered(),
             events: history.len(),
             executions: histories.len(),
-        }
+        })
     }
 
     /// What is not as the file expects it.
     fn complaints(&self, chance: f64) -> Vec<String> {
-        let outcome = self.run(chance);
+        let outcome = match self.run(chance) {
+            Ok(outcome) => outcome,
+            Err(reason) => return vec![format!("{} (chance {chance}): {reason}", self.name)],
+        };
         let expected = self.file["expect"].as_object().expect("an `expect`");
         let wrong = expected.iter().filter_map(|(what, expected)| {
             let found = outcome.found(what, expected);
@@ -240,7 +246,7 @@ fn every_feature_ends_as_it_is_documented() {
 fn full_jitter_draws_between_nothing_and_the_whole_wait() {
     let features = features();
     let jittery = features.iter().find(|feature| feature.name == "retry-jitter-full").expect("the feature");
-    let seconds = |chance: f64| jittery.run(chance).found("seconds", &Value::Null);
+    let seconds = |chance: f64| jittery.run(chance).expect("an end").found("seconds", &Value::Null);
     assert_eq!((seconds(0.0), seconds(0.5)), (json!(0.0), json!(7.0)));
 }
 
