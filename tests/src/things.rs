@@ -108,7 +108,9 @@ impl Things {
             for key in keys {
                 let text = format!("object {bucket} {}", without_times(&key));
                 // A key that was listed a moment ago is there.
-                let detail = objects.get(&bucket, &key).await.map(|object| all_of(&object)).unwrap_or_default();
+                let object = objects.get(&bucket, &key).await.unwrap_or_default();
+                let body = String::from_utf8_lossy(&object.body);
+                let detail = format!("{} {:?} {:?} {body}", object.storage_class, object.metadata, object.tags);
                 let id = format!("{bucket}/{key}");
                 let (region, state, tags) = (String::new(), "present".into(), BTreeMap::new());
                 all.push(Thing { kind: "object", id, region, state, tags, text, detail });

@@ -11,7 +11,7 @@ use crate::{
     copy::CopySubject,
     export::ExportSubject,
     id::{BucketName, ImageId, Region},
-    item::Item,
+    item::{Awaited, Item},
     store::StoreSubject,
     turn::Turn,
 };
@@ -334,18 +334,61 @@ fn subject<S: serde::de::DeserializeOwned>(turn: &Value) -> Option<S> {
     serde_json::from_value::<Turn<S>>(turn.clone()).ok().map(|turn| turn.subject)
 }
 
-/// All lines of a run: those of the outcomes, and one for each item that left none.
-pub fn reconcile(items: &[Item], outcomes: Vec<Outcome>) -> Vec<ReportLine> {
+/// What a run left of an image whose execution left no outcome, as far as it is found by its tags.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Remains {
+    /// Image that was made of an instance.
+    pub image_id: Option<ImageId>,
+    /// Copies, by Region.
+    pub copies: BTreeMap<Region, ImageId>,
+    /// Key of the object, there or on its way.
+    pub object_key: Option<String>,
+    /// Id of the export task.
+    pub export_task_id: Option<String>,
+    /// Why not everything could be looked for.
+    pub not_looked_for: Option<String>,
+}
+
+/// The items that left no outcome.
+pub fn without_outcome<'a>(items: &'a [Item], outcomes: &[Outcome]) -> Vec<&'a Item> {
+    items.iter().filter(|item| !outcomes.iter().any(|outcome| outcome.item == item.item)).collect()
+}
+
+/// All lines of a run: those of the outcomes, and for each item that left none what remains of it, by
+/// the number of the item.
+pub fn reconcile(items: &[Item], outcomes: Vec<Outcome>, remains: &BTreeMap<u32, Remains>) -> Vec<ReportLine> {
     let mut by_item: BTreeMap<u32, Vec<ReportLine>> =
         outcomes.into_iter().map(|outcome| (outcome.item, outcome.lines)).collect();
-    items
-        .iter()
-        .flat_map(|item| {
-            by_item.remove(&item.item).unwrap_or_else(|| {
-                vec![failed_image(item, unreported("the execution of this image ended without an outcome"))]
-            })
-        })
-        .collect()
+    let lines = |item: &Item| {
+        let reported = by_item.remove(&item.item);
+        reported.unwrap_or_else(|| remaining_lines(item, remains.get(&item.item).cloned().unwrap_or_default()))
+    };
+    items.iter().flat_map(lines).collect()
+}
+
+/// The lines of an image that left no outcome: nothing of it counts as done, and whatever was found is
+/// claimed as unfinished.
+fn remaining_lines(item: &Item, remains: Remains) -> Vec<ReportLine> {
+    let mut item = item.clone();
+    let home = item.run.region.clone();
+    item.awaited = remains.image_id.map(|image_id| Awaited { image_id, region: home.clone() });
+    let error = || unreported("the execution of this image ended without an outcome");
+    let mut image = failed_image(&item, error());
+    image.notes.extend(remains.not_looked_for);
+    let mut lines = vec![image];
+    for (leg, region) in planned_legs(&item) {
+        let (id, bucket) = match leg {
+            Leg::Copy => (region.as_ref().and_then(|region| remains.copies.get(region)).map(ToString::to_string), None),
+            Leg::Store => (remains.object_key.clone(), item.policy.store.as_ref().map(|store| store.bucket.clone())),
+            Leg::Export => (remains.export_task_id.clone(), None),
+            Leg::Image => (None, None),
+        };
+        let place = region.clone().unwrap_or_else(|| home.clone());
+        let claim =
+            id.map(|id| Claim { id, region: place, bucket, state: "unfinished".into(), size_bytes: None });
+        lines.push(ReportLine { result: LegResult::Failed, error: Some(error()), claim, ..blank(&item, leg, region) });
+    }
+    lines
 }
 
 /// The verdict on the lines of a run.
@@ -384,13 +427,14 @@ pub fn cause(run: &str, verdict: Verdict, report: &str, lines: &[ReportLine]) ->
         .to_string()
     };
     let mut shown = failed.as_slice();
-    loop {
-        let text = render(shown);
-        match shown.split_last() {
-            Some((_, fewer)) if text.len() > LONGEST_CAUSE => shown = &fewer[..fewer.len().min(shown.len() / 2)],
-            _ => return text,
-        }
+    let mut text = render(shown);
+    while text.len() > LONGEST_CAUSE
+        && let Some((_, fewer)) = shown.split_last()
+    {
+        shown = &fewer[..fewer.len() / 2];
+        text = render(shown);
     }
+    text
 }
 
 #[cfg(test)]
@@ -572,9 +616,31 @@ mod tests {
     fn an_image_without_an_outcome_is_in_the_report() {
         let outcome =
             Outcome { item: 0, lines: lines(&item(0), None, &leg_outcomes(&json!([stored(), copy_failed()]))) };
-        let all = reconcile(&[item(0), item(1)], vec![outcome]);
-        assert_eq!(all.len(), 3);
-        assert_eq!(all[2].error.as_ref().map(|e| e.name.as_str()), Some("Unreported"));
+        let all = reconcile(&[item(0), item(1)], vec![outcome], &BTreeMap::new());
+        let unreported = |line: &ReportLine| line.error.as_ref().is_some_and(|error| error.name == "Unreported");
+        assert_eq!(all.iter().map(unreported).collect::<Vec<_>>(), [false, false, true, true, true]);
+        assert_eq!(all[2..].iter().map(|line| line.leg).collect::<Vec<_>>(), [Leg::Image, Leg::Store, Leg::Copy]);
+        assert!(all[2..].iter().all(|line| line.result == LegResult::Failed && line.claim.is_none()));
+    }
+
+    #[test]
+    fn what_is_found_of_an_image_without_an_outcome_is_claimed_as_unfinished() {
+        let id = |id: &str| id.parse::<ImageId>().unwrap_or_else(|_| unreachable!());
+        let remains = Remains {
+            copies: [(region("eu-west-1"), id("ami-00000002"))].into(),
+            object_key: Some("ami-00000001.bin".into()),
+            not_looked_for: Some("it was not looked for".into()),
+            ..Remains::default()
+        };
+        let all = reconcile(&[item(7)], Vec::new(), &[(7, remains)].into());
+        let claims: Vec<_> = all.iter().map(|line| line.claim.as_ref().map(|c| (c.id.as_str(), &*c.state))).collect();
+        assert_eq!(claims, [None, Some(("ami-00000001.bin", "unfinished")), Some(("ami-00000002", "unfinished"))]);
+        assert_eq!(all[0].notes, ["it was not looked for"]);
+
+        let of_instance = Item { source: Source { instance_id: "i-12345678".parse().ok(), image_id: None }, ..item(7) };
+        let remains = Remains { image_id: Some(id("ami-00000003")), ..Remains::default() };
+        let all = reconcile(&[of_instance], Vec::new(), &[(7, remains)].into());
+        assert_eq!(all[0].claim.as_ref().map(|claim| claim.id.as_str()), Some("ami-00000003"));
     }
 
     #[test]
@@ -614,11 +680,11 @@ mod tests {
     }
 
     #[test]
-    fn a_cause_fits_however_many_legs_failed() {
+    fn a_cause_fits_however_many_legs_failed_and_shows_a_good_part_of_them() {
         let error = CaughtError { error: "ResourceFailed".into(), cause: Some("x".repeat(500)) };
         let lines: Vec<ReportLine> = (0..4_000).flat_map(|n| lines(&item(n), Some(&error), &[])).collect();
         let text = cause("r", Verdict::Failed, "s3://b/k", &lines);
-        assert!(text.len() <= 32_768, "{}", text.len());
+        assert!((LONGEST_CAUSE / 3..=32_768).contains(&text.len()), "{}", text.len());
         let value: Value = serde_json::from_str(&text).unwrap_or_default();
         let shown = value["failed"].as_array().map_or(0, Vec::len);
         assert!(shown > 0);

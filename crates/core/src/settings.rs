@@ -125,7 +125,8 @@ mod tests {
 
     #[test]
     fn each_setting_is_read_from_its_own_variable_and_missed_by_its_name() -> Result<(), StepError> {
-        let get: [(&str, fn(&Settings) -> Result<String, StepError>); 4] = [
+        type Get = fn(&Settings) -> Result<String, StepError>;
+        let get: [(&str, Get); 4] = [
             ("BACKUP_BUCKET", |settings| settings.backup_bucket().map(ToString::to_string)),
             ("EXPORT_BUCKET", |settings| settings.export_bucket().map(ToString::to_string)),
             ("EXPORT_ROLE_NAME", |settings| settings.export_role_name().map(str::to_owned)),

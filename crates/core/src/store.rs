@@ -59,6 +59,13 @@ pub struct StoreTask {
     pub failure_reason: Option<String>,
 }
 
+impl StoreTask {
+    /// Whether it writes into this bucket, however EC2 tells it.
+    fn is_in(&self, bucket: &BucketName) -> bool {
+        self.bucket.split('/').next() == Some(bucket.as_str())
+    }
+}
+
 /// What HeadObject says of an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -166,6 +173,13 @@ pub fn store_start(
     }
 }
 
+/// The key under which an image is in a bucket, or on its way there: that of its newest task that did
+/// not fail.
+pub fn key_in_bucket<'a>(bucket: &BucketName, tasks: &'a [StoreTask]) -> Option<&'a str> {
+    let here = tasks.iter().filter(|task| task.is_in(bucket) && task.state != StoreTaskState::Failed);
+    here.max_by_key(|task| task.started_at).map(|task| task.key.as_str())
+}
+
 /// Where the image may be, when EC2 refuses to store it because it is there: the key of the newest
 /// completed task for the bucket. "One copy of an AMI per bucket" may mean whatever the path.
 pub fn stored_elsewhere<'a>(subject: &StoreSubject, tasks: &'a [StoreTask]) -> Option<&'a str> {
@@ -239,7 +253,7 @@ fn newest_first<'a>(subject: &StoreSubject, tasks: &'a [StoreTask]) -> Vec<&'a S
     let mut mine: Vec<&StoreTask> = tasks
         .iter()
         .filter(|task| task.image_id == subject.image_id)
-        .filter(|task| task.bucket.split('/').next() == Some(subject.bucket.as_str()))
+        .filter(|task| task.is_in(&subject.bucket))
         .filter(|task| subject.key.as_ref().is_none_or(|key| *key == task.key))
         .collect();
     mine.sort_by_key(|task| std::cmp::Reverse(task.started_at));

@@ -11,11 +11,15 @@ use ami_backup_core::{
     item::Awaited,
     policy::CarryOver,
     repair::{Survey, remaining_differences, repairs},
-    report::Verdict,
+    report::{Claim, Verdict},
     restore::RestoreSubject,
     turn::Turn,
 };
 use serde::Serialize;
+use serde_json::json;
+
+/// A cause is at most 32,768 characters long, and what JSON escapes counts twice.
+const LONGEST_REASON: usize = 15_000;
 
 /// The names of the errors that this step ends with.
 pub const ERRORS: &[ErrorName] = &[
@@ -42,6 +46,8 @@ pub struct Output {
     pub image_id: ImageId,
     /// Where it is.
     pub region: Region,
+    /// The same as a report says it: what is so, for anybody to check.
+    pub claim: Claim,
     /// The image as it was called, where that is known.
     pub original_id: Option<ImageId>,
     /// In what it differs from the original.
@@ -72,23 +78,33 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
     };
     let (differences, warnings) = put_back(aws, now, &record.survey, &image_id, &region).await?;
     let failed = !differences.is_empty();
-    let cause = failed.then(|| {
-        let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        let original = &record.survey.image.image_id;
-        let text = format!("{image_id} in {region} was restored and differs from {original}: {}", list.join(", "));
-        text.chars().take(30_000).collect()
-    });
+    let claim = claim(&image_id, &region);
+    let cause = failed.then(|| cause(&subject.run.run, &claim, &record.survey.image.image_id, &differences));
     Ok(Output {
         verdict: if failed { Verdict::Failed } else { Verdict::Ok },
         run: subject.run.run,
         image_id,
         region,
+        claim,
         original_id: subject.original_id,
         differences,
         warnings,
         error: failed.then_some("RestoredWithDifferences"),
         cause,
     })
+}
+
+fn claim(image_id: &ImageId, region: &Region) -> Claim {
+    let (id, region) = (image_id.to_string(), region.clone());
+    Claim { id, region, bucket: None, state: "available".into(), size_bytes: None }
+}
+
+/// The cause of an execution whose image differs: JSON, as that of a backup.
+fn cause(run: &str, claim: &Claim, original: &ImageId, differences: &[Difference]) -> String {
+    let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    let text = format!("{} in {} was restored and differs from {original}: {}", claim.id, claim.region, list.join(", "));
+    let reason: String = text.chars().take(LONGEST_REASON).collect();
+    json!({"verdict": Verdict::Failed, "run": run, "claim": claim, "failure": reason}).to_string()
 }
 
 fn without_record(subject: RestoreSubject, image_id: ImageId, region: Region) -> Output {
@@ -98,6 +114,7 @@ fn without_record(subject: RestoreSubject, image_id: ImageId, region: Region) ->
     Output {
         verdict: Verdict::Warning,
         run: subject.run.run,
+        claim: claim(&image_id, &region),
         image_id,
         region,
         original_id: subject.original_id,

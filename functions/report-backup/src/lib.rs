@@ -1,15 +1,25 @@
 //! Owns the last step of a run: it reconciles what was planned with what came back, writes the report,
 //! and gives the verdict.
 
+mod remains;
+
+use std::collections::BTreeMap;
+
 use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     item::Item,
     naming::{attempt_prefix, report_key},
-    report::{Outcome, ReportLine, Verdict, cause, reconcile, summary, verdict},
+    report::{Outcome, ReportLine, Verdict, cause, reconcile, summary, verdict, without_outcome},
     selection::{ObjectPlace, Selection},
 };
 use serde::Serialize;
+
+use crate::remains::{not_looked_for, remains};
+
+/// Images without an outcome are looked for by some five calls each, one after the other: so many fit
+/// into an invocation, and into what EC2 allows at once.
+const MOST_LOOKED_FOR: u32 = 50;
 
 /// The names of the errors that this step ends with.
 pub const ERRORS: &[ErrorName] = &[
@@ -69,7 +79,12 @@ pub async fn handle(aws: &Aws, _now: Timestamp, selection: Selection) -> Result<
         aws.read_texts(&bucket, &keys).await.map_err(|f| f.into_step_error("read the outcomes of the images"))?;
     // An outcome that cannot be read is one that is missing: its image is then reported as unreported.
     let outcomes: Vec<Outcome> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
-    let lines = reconcile(&items, outcomes);
+    let mut found = BTreeMap::new();
+    for (number, item) in (0..).zip(without_outcome(&items, &outcomes)) {
+        let remains = if number < MOST_LOOKED_FOR { remains(aws, item).await? } else { not_looked_for("there are too many") };
+        found.insert(item.item, remains);
+    }
+    let lines = reconcile(&items, outcomes, &found);
     let report = ObjectPlace { bucket, key: report_key(&attempt) };
     aws.write_text(&report.bucket, &report.key, json_lines(&lines)?)
         .await

@@ -35,6 +35,12 @@ pub fn readable(histories: &[(String, History)], calls: &[Call]) -> Vec<String> 
     lines.into_iter().map(|(at, _, text)| format!("{at:.3} {text}")).collect()
 }
 
+/// Everything that functions have answered, as text.
+pub fn answers(histories: &[(String, History)]) -> String {
+    let events = histories.iter().flat_map(|(_, history)| history.events());
+    events.filter(|event| event.kind == "TaskSucceeded").map(|event| event.detail.to_string()).collect()
+}
+
 fn short(text: &str) -> String {
     if text.chars().count() <= LONGEST {
         return text.to_owned();

@@ -4,7 +4,9 @@
 pub mod deployment;
 pub mod faults;
 pub mod history;
+pub mod rights;
 pub mod rules;
+pub mod runner;
 pub mod scenarios;
 pub mod seeds;
 pub mod systematic;

@@ -162,7 +162,8 @@ pub fn what_is_claimed_is_so(finished: &Finished<'_>, touched: &Touched) -> Vec<
     complaints
 }
 
-/// Whatever the run made and left is named in what it says.
+/// Whatever the run made and left is named in what it says: by its id, if any function has answered
+/// with it or a report could look for it, and else by the run, whose tag it carries.
 pub fn nothing_is_left_out(finished: &Finished<'_>, before: &Things, touched: &Touched) -> Vec<String> {
     let made = finished.things.beyond(before).filter(|thing| match thing.kind {
         "image" | "export" => !thing.is_bad() && thing.tags.contains_key(MANAGED),
@@ -170,9 +171,12 @@ pub fn nothing_is_left_out(finished: &Finished<'_>, before: &Things, touched: &T
         "object" => !is_paper(&thing.id),
         _ => false,
     });
+    let text = &finished.documents.text;
     let told = |thing: &Thing| {
         let key = thing.id.split_once('/').map_or(thing.id.as_str(), |(_, key)| key);
-        finished.documents.text.contains(&thing.id) || finished.documents.text.contains(key)
+        let known = finished.answers.contains(key);
+        let run = thing.tags.get(RUN).is_some_and(|run| text.contains(run.as_str()));
+        text.contains(key) || (run && (!known || text.contains("was not looked for")))
     };
     made.filter(|thing| !touched.contains(&thing.id) && !told(thing))
         .map(|thing| format!("{} {} is left behind, {}, and nothing says so", thing.kind, thing.id, thing.state))

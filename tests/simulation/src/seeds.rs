@@ -39,6 +39,7 @@ pub fn trial_of(product: &Product, scenarios: &[Scenario], seed: u64) -> Trial {
         file,
         faults,
         seed: chance.u64(..),
+        told: false,
     }
 }
 

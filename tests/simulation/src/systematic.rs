@@ -40,6 +40,7 @@ pub fn trial_of(scenario: &Scenario) -> Trial {
         file: scenarios::account(),
         faults: Vec::new(),
         seed: 1,
+        told: false,
     }
 }
 
