@@ -16,7 +16,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -29,6 +30,10 @@ CREDENTIALS = {
     "AWS_DEFAULT_REGION": "us-east-1",
     "AWS_REGION": "us-east-1",
 }
+
+# The signals that end a program, and those of them that wait until a child has been started.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_postponed: list[int] | None = None
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -63,17 +68,24 @@ def start(
     command: list[str], log: Path, environment: dict[str, str], cwd: Path, outlive: bool = False
 ) -> subprocess.Popen[bytes]:
     """Start `command` as the leader of its own group, its output in `log`."""
-    with log.open("wb") as output:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=cwd,
-            start_new_session=True,
-            preexec_fn=None if outlive else _die_with_parent,
-        )
+    child = None
+    try:
+        with log.open("wb") as output, _signals_postponed():
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                cwd=cwd,
+                start_new_session=True,
+                preexec_fn=None if outlive else _die_with_parent,
+            )
+    except BaseException:
+        if child:
+            stop_child(child)
+        raise
+    return child
 
 
 def _group_lives(group: int) -> bool:
@@ -117,16 +129,23 @@ def tail(log: Path, lines: int = 15) -> str:
 
 
 def wait_until(what: str, ready: Callable[[], bool], child: subprocess.Popen[bytes], log: Path, seconds: float) -> None:
-    """Wait for `ready`; fails with the end of the log if the child ends first or time is up."""
+    """Wait for `ready`; fails with the end of the log if the child ends first or time is up.
+
+    A child that is not waited for to the end is ended: nobody else knows of it yet.
+    """
     until = time.monotonic() + seconds
-    while not ready():
-        if child.poll() is not None:
-            raise StackError(
-                f"{what} ended with status {child.returncode} before it was ready; {log} ends:\n{tail(log)}"
-            )
-        if time.monotonic() > until:
-            raise StackError(f"{what} was not ready after {seconds:.0f} s; {log} ends:\n{tail(log)}")
-        time.sleep(0.05)
+    try:
+        while not ready():
+            if child.poll() is not None:
+                raise StackError(
+                    f"{what} ended with status {child.returncode} before it was ready; {log} ends:\n{tail(log)}"
+                )
+            if time.monotonic() > until:
+                raise StackError(f"{what} was not ready after {seconds:.0f} s; {log} ends:\n{tail(log)}")
+            time.sleep(0.05)
+    except BaseException:
+        stop_child(child)
+        raise
 
 
 def answers(url: str) -> bool:
@@ -164,9 +183,30 @@ def end_on_signals() -> None:
 
     def end(number: int, _frame: object) -> None:
         # A second signal must not cut the cleaning up short.
-        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for ending in _ENDING:
             signal.signal(ending, signal.SIG_IGN)
+        if _postponed is not None:
+            _postponed.append(number)
+            return
         raise SystemExit(128 + number)
 
-    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for ending in _ENDING:
         signal.signal(ending, end)
+
+
+@contextmanager
+def _signals_postponed() -> Iterator[None]:
+    """Let a signal end the program only after what is in here.
+
+    Python runs hooks of its modules at a fork, and drops an exception that comes out of one: a signal that arrives
+    meanwhile would do nothing, and the next ones would be ignored.
+    """
+    global _postponed
+    numbers: list[int] = []
+    _postponed = numbers
+    try:
+        yield
+    finally:
+        _postponed = None
+        if numbers:
+            raise SystemExit(128 + numbers[0])

@@ -102,8 +102,8 @@ class Stack:
         self._write()
 
     def _started(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        self._groups[name] = child.pid  # first: `stop` ends groups, and waits for children
         self._children.append(child)
-        self._groups[name] = child.pid
         self._write()
 
     @property

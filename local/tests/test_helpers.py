@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from typing import Any, ClassVar
 
 from local import faults, summary
 from local.comparison import difference
-from local.processes import clean_environment, command_of, start, stop_group
+from local.processes import StackError, clean_environment, command_of, start, stop_group, wait_until
 from local.s3_relay import action_of
 
 
@@ -142,6 +143,30 @@ class Processes(unittest.TestCase):
         while command_of(child) and time.monotonic() < until:
             time.sleep(0.02)
         self.assertEqual(command_of(child), "")
+
+    @unittest.skipUnless(sys.platform == "linux", "looks for the child in /proc")
+    def test_a_signal_while_a_child_is_started_ends_both(self) -> None:
+        script = (
+            "import os, signal, sys; from pathlib import Path\n"
+            "from local.processes import clean_environment, end_on_signals, start\n"
+            "here = Path(sys.argv[1])\n"
+            "end_on_signals()\n"
+            "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+            "start(['tail', '-f', str(here / 'log')], here / 'log', clean_environment(), here)\n"
+            "print('it went on')\n"
+        )
+        command = [sys.executable, "-c", script, str(self.directory)]
+        parent = subprocess.run(command, capture_output=True, text=True, check=False)
+        self.assertEqual((parent.returncode, parent.stdout, parent.stderr), (128 + signal.SIGINT, "", ""))
+        running = [command_of(int(process.name)) for process in Path("/proc").glob("[0-9]*")]
+        self.assertEqual([command for command in running if str(self.directory) in command], [])
+
+    def test_a_child_that_is_not_ready_in_time_is_ended(self) -> None:
+        log = self.directory / "log"
+        child = start(["sleep", "60"], log, clean_environment(), self.directory, outlive=True)
+        with self.assertRaisesRegex(StackError, "the sleeper was not ready after 0 s"):
+            wait_until("the sleeper", lambda: False, child, log, 0.1)
+        self.assertEqual(command_of(child.pid), "")
 
 
 if __name__ == "__main__":

@@ -117,8 +117,6 @@ impl Things {
             }
         }
         all.sort_by(|a, b| (&a.text, &a.id).cmp(&(&b.text, &b.id)));
-        // Two starts of a run leave two lists of items, which differ in their time only.
-        all.dedup_by(|a, b| a.text == b.text && a.text.contains("runs/"));
         Self(all)
     }
 
@@ -145,22 +143,31 @@ impl Things {
     }
 
     /// What of `wanted` is missing here, and what is here beyond it: texts, each as often as it is
-    /// missing or too many.
+    /// missing or too many. Two starts of a run leave two lists of items, which differ in their time
+    /// only: papers of runs count once.
     pub fn difference<'a>(&'a self, wanted: &'a Self) -> (Vec<&'a str>, Vec<&'a str>) {
         (only_in(&wanted.0, &self.0), only_in(&self.0, &wanted.0))
     }
 }
 
 fn only_in<'a>(some: &'a [Thing], others: &[Thing]) -> Vec<&'a str> {
-    let mut rest: Vec<&str> = others.iter().map(|thing| thing.text.as_str()).collect();
-    let mut only = Vec::new();
-    for thing in some {
-        match rest.iter().position(|other| *other == thing.text) {
-            Some(at) => drop(rest.swap_remove(at)),
-            None => only.push(thing.text.as_str()),
+    let mut rest = counted_texts(others);
+    let mut only = counted_texts(some);
+    only.retain(|text| match rest.iter().position(|other| other == text) {
+        Some(at) => {
+            rest.swap_remove(at);
+            false
         }
-    }
+        None => true,
+    });
     only
+}
+
+/// The texts, in order, those of papers of runs once.
+fn counted_texts(things: &[Thing]) -> Vec<&str> {
+    let mut texts: Vec<&str> = things.iter().map(|thing| thing.text.as_str()).collect();
+    texts.dedup_by(|a, b| a == b && a.contains("runs/"));
+    texts
 }
 
 fn all_of(thing: &impl Debug) -> String {

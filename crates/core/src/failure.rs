@@ -117,6 +117,12 @@ const NOT_FOUND: &[&str] = &[
     "NoSuchTagSet",
 ];
 
+/// Whether a code that we do not know says that too much is there or in progress already. Those of tags
+/// and filters are limits of the request: waiting changes nothing.
+fn is_a_limit_in_progress(code: &str) -> bool {
+    code.ends_with("LimitExceeded") && !matches!(code, "TagLimitExceeded" | "FilterLimitExceeded")
+}
+
 impl AwsFailure {
     /// Whether AWS answered with this code.
     pub fn is(&self, code: &str) -> bool {
@@ -142,7 +148,7 @@ impl AwsFailure {
             MALFORMED_RESPONSE | MALFORMED_REQUEST => FailureClass::Malformed,
             _ if among(THROTTLED) => FailureClass::Throttled,
             _ if among(TRANSIENT) => FailureClass::Transient,
-            _ if among(QUOTA) || self.speaks_of_a_limit() => FailureClass::Quota,
+            _ if among(QUOTA) || is_a_limit_in_progress(code) || self.speaks_of_a_limit() => FailureClass::Quota,
             _ if among(DENIED) => FailureClass::Denied,
             _ if among(NOT_FOUND) => FailureClass::NotFound,
             _ if self.status.is_some_and(|status| status >= 500) => FailureClass::Transient,
@@ -289,6 +295,9 @@ mod tests {
             ("RequestTimeout", FailureClass::Transient, ErrorName::Transient),
             ("ResourceLimitExceeded", FailureClass::Quota, ErrorName::QuotaExceeded),
             ("ConcurrentSnapshotLimitExceeded", FailureClass::Quota, ErrorName::QuotaExceeded),
+            ("ResourceCountLimitExceeded", FailureClass::Quota, ErrorName::QuotaExceeded),
+            ("TagLimitExceeded", FailureClass::Refused, ErrorName::InvalidInput),
+            ("FilterLimitExceeded", FailureClass::Refused, ErrorName::InvalidInput),
             ("UnauthorizedOperation", FailureClass::Denied, ErrorName::AccessDenied),
             ("AccessDenied", FailureClass::Denied, ErrorName::AccessDenied),
             ("InvalidAMIID.NotFound", FailureClass::NotFound, ErrorName::InvalidInput),

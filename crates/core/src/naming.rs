@@ -3,7 +3,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::id::{ImageId, Region};
+use crate::id::{BucketName, ImageId, Region};
 
 /// Marks what this product made; what carries it is never selected as a source by tag.
 pub const TAG_MANAGED: &str = "ami-backup:managed";
@@ -143,6 +143,16 @@ pub fn run_key(run: &str) -> String {
     format!("runs/{}/run.json", run_digest(run))
 }
 
+/// Prefix of the claims on storing an image in a bucket, with its end slash.
+pub fn store_claims_prefix(bucket: &BucketName, image_id: &ImageId) -> String {
+    format!("runs/stores/{bucket}/{image_id}/")
+}
+
+/// Key of the claim of this number; they sort by it.
+pub fn store_claim_key(prefix: &str, number: u32) -> String {
+    format!("{prefix}{number:08}.json")
+}
+
 /// Prefix of what one start of a run writes, with its end slash.
 pub fn attempt_prefix(run: &str, started_at: jiff::Timestamp) -> String {
     format!("runs/{}/{}/", run_digest(run), started_at.as_millisecond())
@@ -206,6 +216,16 @@ mod tests {
         assert_eq!(items_key(&attempt), format!("{attempt}items.json"));
         assert_eq!(outcome_key(&attempt, 7), format!("{attempt}outcomes/7.json"));
         assert_eq!(report_key(&attempt), format!("{attempt}report.jsonl"));
+    }
+
+    #[test]
+    fn claims_on_a_store_are_kept_by_bucket_and_image_and_sort_by_their_number() {
+        let image_id: ImageId = "ami-12345678".parse().unwrap_or_else(|_| unreachable!());
+        let bucket: BucketName = "backups".parse().unwrap_or_else(|_| unreachable!());
+        let prefix = store_claims_prefix(&bucket, &image_id);
+        assert_eq!(prefix, "runs/stores/backups/ami-12345678/");
+        let keys: Vec<String> = [1, 9, 10, 100, 99_999_999].map(|number| store_claim_key(&prefix, number)).into();
+        assert!(keys.is_sorted() && keys.iter().all(|key| key.starts_with(&prefix)), "{keys:?}");
     }
 
     proptest! {

@@ -384,8 +384,7 @@ fn remaining_lines(item: &Item, remains: Remains) -> Vec<ReportLine> {
             Leg::Image => (None, None),
         };
         let place = region.clone().unwrap_or_else(|| home.clone());
-        let claim =
-            id.map(|id| Claim { id, region: place, bucket, state: "unfinished".into(), size_bytes: None });
+        let claim = id.map(|id| Claim { id, region: place, bucket, state: "unfinished".into(), size_bytes: None });
         lines.push(ReportLine { result: LegResult::Failed, error: Some(error()), claim, ..blank(&item, leg, region) });
     }
     lines
@@ -621,6 +620,28 @@ mod tests {
         assert_eq!(all.iter().map(unreported).collect::<Vec<_>>(), [false, false, true, true, true]);
         assert_eq!(all[2..].iter().map(|line| line.leg).collect::<Vec<_>>(), [Leg::Image, Leg::Store, Leg::Copy]);
         assert!(all[2..].iter().all(|line| line.result == LegResult::Failed && line.claim.is_none()));
+    }
+
+    #[test]
+    fn an_item_without_an_outcome_is_one_that_no_outcome_names() {
+        let items = [item(0), item(1), item(2)];
+        let outcome = |item| Outcome { item, lines: Vec::new() };
+        let missing = without_outcome(&items, &[outcome(2), outcome(0), outcome(7)]);
+        assert_eq!(missing, [&items[1]]);
+    }
+
+    #[test]
+    fn an_export_of_an_image_without_an_outcome_is_claimed_by_its_task() {
+        let mut of_image = item(7);
+        of_image.policy.export = Some(vmdk());
+        let remains = Remains { export_task_id: Some("export-ami-1".into()), ..Remains::default() };
+        let all = reconcile(&[of_image], Vec::new(), &[(7, remains)].into());
+        let claims: Vec<_> =
+            all.iter().map(|line| (line.leg, line.claim.as_ref().map(|claim| claim.id.as_str()))).collect();
+        assert_eq!(
+            claims,
+            [(Leg::Image, None), (Leg::Store, None), (Leg::Copy, None), (Leg::Export, Some("export-ami-1"))]
+        );
     }
 
     #[test]

@@ -149,6 +149,10 @@ pub struct RestoreSubject {
     /// Name that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Name of the original, where a record knew it when the restore began. The record may go in the
+    /// meantime, and the name of the restored image must not change with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original_name: Option<String>,
     /// Sum of the volumes in GiB; 0 if there is no record to say so.
     #[serde(default)]
     pub size_gib: u64,
@@ -278,6 +282,7 @@ mod tests {
             key: object.map(|(_, key)| key.to_owned()),
             record: None,
             name: None,
+            original_name: None,
             size_gib: 0,
             deadline_minutes: None,
             awaited: None,

@@ -173,6 +173,37 @@ pub fn store_start(
     }
 }
 
+/// A claim on storing an image in a bucket: whoever has it asks EC2.
+///
+/// CreateStoreImageTask takes no token, and a task shows only some time after it was asked for: two
+/// starts side by side would both look, find nothing, and store the image twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StoreClaim {
+    /// Run that asks.
+    pub run: String,
+    /// When it was claimed.
+    pub at: Timestamp,
+    /// Whether EC2 has refused, so that nothing comes of it.
+    #[serde(default)]
+    pub released: bool,
+}
+
+/// Longer than a function may run (the template allows 110 seconds), and long enough for a task to
+/// show: whoever had the claim has asked by then, or never will.
+const CLAIM_HOLDS: SignedDuration = SignedDuration::from_secs(150);
+
+/// The number of the claim to take, after the last one that there is; `None`: somebody has it.
+pub fn next_claim(last: Option<(u32, &StoreClaim)>, now: Timestamp) -> Option<u32> {
+    match last {
+        None => Some(1),
+        Some((number, claim)) if claim.released || now.duration_since(claim.at) >= CLAIM_HOLDS => {
+            Some(number.saturating_add(1))
+        }
+        Some(_) => None,
+    }
+}
+
 /// The key under which an image is in a bucket, or on its way there: that of its newest task that did
 /// not fail.
 pub fn key_in_bucket<'a>(bucket: &BucketName, tasks: &'a [StoreTask]) -> Option<&'a str> {
@@ -265,6 +296,16 @@ mod tests {
     use super::*;
     use crate::item::test_run;
 
+    #[test]
+    fn a_claim_is_one_callers_until_it_is_released_or_too_old_to_come_to_anything() {
+        let claim = |released| StoreClaim { run: "r".into(), at: at(0), released };
+        let after = |seconds| at(0) + SignedDuration::from_secs(seconds);
+        assert_eq!(next_claim(None, at(0)), Some(1));
+        assert_eq!(next_claim(Some((1, &claim(false))), after(149)), None);
+        assert_eq!(next_claim(Some((1, &claim(false))), after(150)), Some(2));
+        assert_eq!(next_claim(Some((7, &claim(true))), after(0)), Some(8));
+    }
+
     fn at(hours: i64) -> Timestamp {
         Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours)
     }
@@ -339,6 +380,24 @@ mod tests {
         let tasks = [task("Failed", 102), elsewhere, task("Completed", 99)];
         assert_eq!(stored_elsewhere(&subject(), &tasks), Some("a/ami-12345678.bin"));
         assert_eq!(stored_elsewhere(&subject(), &[task("Failed", 102)]), None);
+    }
+
+    #[test]
+    fn the_key_in_a_bucket_is_that_of_the_newest_task_that_did_not_fail() {
+        let bucket = subject().bucket;
+        let under = |key: &str, task: StoreTask| StoreTask { key: key.into(), ..task };
+        let failed = under("failed", task("Failed", 103));
+        let old = under("old", task("Completed", 99));
+        let running = under("running", task("InProgress", 101));
+        let elsewhere = StoreTask { bucket: "backups-2".into(), ..under("elsewhere", task("Completed", 102)) };
+        let with_path = StoreTask { bucket: "backups/a".into(), ..under("with-path", task("Completed", 102)) };
+        for (tasks, key) in [
+            (vec![failed.clone(), old.clone(), elsewhere.clone(), running.clone()], Some("running")),
+            (vec![old, running, with_path], Some("with-path")),
+            (vec![failed, elsewhere], None),
+        ] {
+            assert_eq!(key_in_bucket(&bucket, &tasks), key);
+        }
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub const CREATE_BUDGET: SignedDuration = SignedDuration::from_hours(24);
 /// Minutes that a GiB may take: copies of 10 hours for 300 GiB have been reported and finished.
 const MINUTES_PER_GIB: i64 = 2;
 
+/// What was refused for quota is asked for again after four times the wait between two looks, a minute
+/// by default: what is in progress takes minutes, and every refusal costs a call.
+const DEFERRED_FACTOR: u32 = 4;
 /// The longest pause between two looks: after days, two hours late is not noticed.
 const LONGEST_WAIT_SECONDS: f64 = 7_200.0;
 
@@ -147,7 +150,8 @@ impl<S> Turn<S> {
     pub fn deferred(mut self, why: &str, look: &Look<'_>) -> Result<Self, StepError> {
         self.stop_if_late(why, ErrorName::QuotaExceeded, look)?;
         self.status = Some(Status::Deferred);
-        self.wait_seconds = Some(self.seconds_to_wait(None, look));
+        let patient = Look { minimum_wait_seconds: look.minimum_wait_seconds.saturating_mul(DEFERRED_FACTOR), ..*look };
+        self.wait_seconds = Some(self.seconds_to_wait(None, &patient));
         self.last_seen = Some(format!("deferred: {why}"));
         self.polls = self.polls.saturating_add(1);
         Ok(self)
@@ -279,10 +283,23 @@ mod tests {
             let look = Look { doing: "copy ami-12345678", region: &region, now, minimum_wait_seconds: 15 };
             let waiting = turn().in_progress("pending", percent, &look)?;
             assert_eq!((waiting.wait_seconds, waiting.polls), (Some(seconds), 1), "{case}");
-            if percent.is_none() {
-                let deferred = turn().deferred("too much in progress", &look)?;
-                assert_eq!((deferred.wait_seconds, deferred.polls), (Some(seconds), 1), "{case}");
-            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_was_refused_for_quota_is_asked_for_again_after_four_times_the_wait_of_a_look() -> Result<(), StepError> {
+        let region = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
+        let hour = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(1);
+        let deadline = Timestamp::UNIX_EPOCH + LEAST_BUDGET;
+        for (case, now, seconds) in [
+            ("four times the minimum", Timestamp::UNIX_EPOCH, 60),
+            ("a fifteenth of the hour", hour, 240),
+            ("no more than there is until the deadline", deadline - SignedDuration::from_secs(30), 30),
+        ] {
+            let look = Look { doing: "copy ami-12345678", region: &region, now, minimum_wait_seconds: 15 };
+            let deferred = turn().deferred("too much in progress", &look)?;
+            assert_eq!((deferred.wait_seconds, deferred.polls), (Some(seconds), 1), "{case}");
         }
         Ok(())
     }

@@ -84,6 +84,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, input: Input) -> Result<Output, S
             key,
             record: place,
             name: request.name,
+            original_name: record.map(|record| record.survey.image.name),
             size_gib,
             deadline_minutes: request.deadline_minutes,
             awaited: None,

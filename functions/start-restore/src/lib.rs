@@ -59,7 +59,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
                 Some(place) => aws.record(place).await?,
                 None => None,
             };
-            let stem = record.as_ref().map_or(source.as_str(), |record| record.survey.image.name.as_str());
+            let stem = subject.original_name.as_deref().unwrap_or(&source);
             let name = subject.name.clone().unwrap_or_else(|| image_name(&format!("{stem}-restored"), &token));
             let tags = record.as_ref().map(|record| record.survey.image.tags.clone()).unwrap_or_default();
             let new = NewRestore { bucket, key, name, tags: tags_for(subject, &source, &token, &tags) };

@@ -1,6 +1,8 @@
 //! Owns asking EC2 to store an image as one object: it joins a task that is running, adopts an object
 //! that is there, and asks only if there is neither.
 
+mod claim;
+
 use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
@@ -60,7 +62,12 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<StoreSubject>) -> Resu
         StoreStart::Create => {
             turn.may_create(&look)?;
             refuse_if_it_cannot_be_stored(aws, &turn.subject, &doing).await?;
-            match create(aws, &turn.subject).await {
+            let claim = claim::claim(aws, now, &turn.subject, &doing).await?;
+            let created = create(aws, &turn.subject).await;
+            if created.as_ref().is_err_and(|failure| failure.class() != FailureClass::Transient) {
+                claim::release(aws, claim).await;
+            }
+            match created {
                 Ok(key) => {
                     turn.subject.key = Some(key);
                     turn.in_progress("stored", Some(0), &look)

@@ -41,6 +41,7 @@ pub fn trial_of(scenario: &Scenario) -> Trial {
         faults: Vec::new(),
         seed: 1,
         told: false,
+        once: false,
     }
 }
 
