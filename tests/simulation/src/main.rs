@@ -9,7 +9,7 @@ use ami_backup_simulation::{
     rights, rules, runner,
     scenarios::{self, Scenario},
     seeds, systematic,
-    trial::{self, Outcome, Trial},
+    trial::{Outcome, Trial},
 };
 use ami_backup_tests::project;
 use clap::Parser;
@@ -118,9 +118,7 @@ fn one_by_one(arguments: &Arguments, tally: &mut Tally) {
         tally.add(&reference.outcome);
         if reference.outcome.complaints.is_empty() {
             let work = |product: &Rc<Product>, fault: &Fault| {
-                let trial = Trial { faults: vec![fault.clone()], ..reference.trial.clone() };
-                let expected = systematic::is_comparable(&trial.faults).then_some(&reference.things);
-                trial::run(product, &trial, expected)
+                systematic::run(product, &reference, vec![fault.clone()])
             };
             runner::each(&reference.faults, arguments.threads, work, |fault, outcome| {
                 tally.add(&outcome);
@@ -195,11 +193,10 @@ fn replay_scenario(name: &str, faults: &str) -> bool {
     let product = Rc::new(Product::of_the_project());
     let faults: Vec<Fault> = serde_json::from_str(faults).expect("--faults is a list of faults as JSON");
     let scenario = scenarios::all().into_iter().find(|one| one.name == name).expect("--scenario is in events/");
-    let reference = systematic::reference(&product, &scenario);
-    let trial = Trial { faults, told: true, ..reference.trial };
-    let expected = systematic::is_comparable(&trial.faults).then_some(&reference.things);
-    let outcome = trial::run(&product, &trial, expected);
-    show(&trial, &outcome);
+    let mut reference = systematic::reference(&product, &scenario);
+    reference.trial.told = true;
+    let outcome = systematic::run(&product, &reference, faults.clone());
+    show(&Trial { faults, ..reference.trial }, &outcome);
     !outcome.complaints.is_empty()
 }
 

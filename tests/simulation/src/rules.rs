@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     deployment::Begun,
-    faults::{CallFault, TaskFault},
+    faults::{CallFault, Fault, TaskFault},
     trial::Finished,
     wire::Made,
 };
@@ -130,6 +130,33 @@ pub fn it_ends_as_it_should(ended: &Ended, machine: &Machine) -> Vec<String> {
         Status::Failed(_) | Status::Succeeded(_) => {}
     }
     complaints
+}
+
+/// A run that says success did all it says.
+pub fn success_is_whole(finished: &Finished<'_>) -> Vec<String> {
+    let Status::Succeeded(output) = &finished.ended.status else { return Vec::new() };
+    let bad = ["PARTIAL", "FAILED"].into_iter().filter(|verdict| output["verdict"] == *verdict);
+    let unfinished = finished.documents.claims.iter().filter(|claim| claim["state"] == "unfinished");
+    let bad = bad.map(|verdict| format!("the execution succeeds with the verdict {verdict}"));
+    bad.chain(unfinished.map(|claim| format!("the execution succeeds and claims {claim}"))).collect()
+}
+
+/// What passes by itself does not fail a run.
+pub fn what_passes_is_made_good(faults: &[Fault], first: Option<&Ended>) -> Vec<String> {
+    let passing = faults.iter().all(|fault| match fault {
+        Fault::Task { what: TaskFault::Raises(error), .. } => {
+            let ours = [ErrorName::Throttled, ErrorName::Transient, ErrorName::NotYetVisible];
+            ours.iter().any(|name| name.as_str() == error) || ErrorName::FOREIGN.contains(&error.as_str())
+        }
+        Fault::Task { .. } | Fault::Beside { .. } => true,
+        Fault::Call { what, .. } => !matches!(what, CallFault::Denied | CallFault::NotFound),
+        Fault::Doomed { .. } | Fault::Stop { .. } | Fault::Person { .. } => false,
+    });
+    match first.map(|ended| &ended.status) {
+        Some(Status::Succeeded(_)) => Vec::new(),
+        other if passing => vec![format!("what passes by itself fails the run: {other:?}")],
+        _ => Vec::new(),
+    }
 }
 
 /// What a report claims is so when the execution ends.

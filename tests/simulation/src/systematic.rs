@@ -11,6 +11,7 @@ use ami_backup_tests::things::Things;
 use crate::{
     deployment::Product,
     faults::{CallFault, Fault, TaskFault},
+    rules,
     scenarios::{self, Scenario},
     trial::{self, Outcome, Trial},
 };
@@ -104,6 +105,20 @@ fn first_and_last<K: Ord>(kinds: impl Iterator<Item = K>) -> BTreeSet<u32> {
         numbers.entry(kind).or_insert((nth, nth)).1 = nth;
     }
     numbers.into_values().flat_map(|(first, last)| [first, last]).collect()
+}
+
+/// Runs a scenario under faults, and compares it with the reference.
+pub fn run(product: &Rc<Product>, reference: &Reference, faults: Vec<Fault>) -> Outcome {
+    let trial = Trial { faults, ..reference.trial.clone() };
+    let expected = is_comparable(&trial.faults).then_some(&reference.things);
+    let mut outcome = trial::run(product, &trial, expected);
+    if reference.outcome.succeeded() {
+        outcome.complaints.extend(rules::what_passes_is_made_good(&trial.faults, outcome.first.as_ref()));
+        if !outcome.succeeded() {
+            outcome.complaints.push("the same run, started again without faults, does not succeed".into());
+        }
+    }
+    outcome
 }
 
 /// Whether what a trial ends with can be compared with the reference: what was doomed leaves its

@@ -121,7 +121,7 @@ pub fn run(product: &Rc<Product>, trial: &Trial, expected: Option<&Things>) -> O
     let clock = timeline.clone();
     let ran = timeline.run(horizon, move |spawner| async move {
         let deployment = Deployment::new(&product, trial.file.clone(), &clock, spawner.clone());
-        Running { product, trial, deployment, spawner, touched: Rc::default(), complaints: Vec::new() }
+        Running { product, trial, deployment, spawner, touched: Rc::default(), complaints: Vec::new(), beside: String::new() }
             .run(expected.as_ref())
             .await
     });
@@ -146,6 +146,8 @@ struct Running {
     /// Ids of what people changed, by hand.
     touched: Rc<RefCell<BTreeSet<String>>>,
     complaints: Vec<String>,
+    /// What the execution beside the first one said in the end.
+    beside: String,
 }
 
 impl Running {
@@ -242,6 +244,7 @@ impl Running {
         };
         let (first, beside) = join(first, beside).await;
         self.complaints.extend(rules::it_ends_as_it_should(&beside, self.machine(&self.trial.machine)));
+        self.beside = format!("{:?}", beside.status);
         first
     }
 
@@ -268,10 +271,13 @@ impl Running {
         let machine = Rc::clone(self.machine(&self.trial.machine));
         self.complaints.extend(rules::it_ends_as_it_should(ended, &machine));
         let things = self.things().await;
-        let documents = Documents::read(ended, &things, before, &self.deployment.objects).await;
+        let mut documents = Documents::read(ended, &things, before, &self.deployment.objects).await;
+        // What two starts side by side made, one of them has named.
+        documents.text.push_str(&self.beside);
         let touched = self.touched.borrow().clone();
         let answers = history::answers(&self.deployment.engine.histories());
         let finished = Finished { ended, things, documents, answers };
+        self.complaints.extend(rules::success_is_whole(&finished));
         self.complaints.extend(rules::what_is_claimed_is_so(&finished, &touched));
         self.complaints.extend(rules::nothing_is_left_out(&finished, at_start, &touched));
     }
