@@ -9,7 +9,8 @@ BIN := .venv/bin
 SAM_BIN := .venv-sam/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt demo local local-down simulator invoke invoke-all machines partial faults package clean \
+.PHONY: help build test lint fmt demo local local-down simulator invoke invoke-all machines partial faults simulate \
+	planted mutants features package clean \
 	lint-rust lint-template lint-machines lint-python test-rust test-wire test-local
 
 help: ## This list
@@ -45,6 +46,19 @@ partial: build .venv/ready ## Meet a bad Region, a bad image and a failed store 
 
 faults: build .venv/ready ## Lose a reply in every function that changes something; the end must be as without (minutes)
 	@$(BIN)/python -m local.faults
+
+SEEDS ?= 10000
+simulate: build ## Every fault, one by one and at random, on a virtual clock (minutes); SEEDS=1000, or SEED=7 to replay one
+	@target/debug/simulate $(if $(SEED),--seed $(SEED),$(if $(SCENARIO),--scenario $(SCENARIO) --faults '$(or $(FAULTS),[])',--seeds $(SEEDS)))
+
+planted: build ## Break the product in thirty ways, one at a time, and see the simulation find each (half an hour)
+	$(PYTHON) tests/simulation/planted.py
+
+mutants: ## Break the decisions in crates/core in every small way and see the tests notice (half an hour; needs cargo-mutants)
+	$(CARGO) mutants --package ami-backup-core
+
+features: build .venv/ready ## Run the small machines that the engine is held against on the local engine too, and compare
+	@$(BIN)/python -m local.features
 
 test: test-rust test-wire test-local ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own
 

@@ -80,7 +80,11 @@ impl Things {
                     tags: snapshot.tags.clone(),
                     text: format!(
                         "snapshot {} {region} {} {} {:?} {:?}",
-                        account.id, snapshot.size_gib, snapshot.state, snapshot.kms_key_id, without_expiry(&snapshot.tags)
+                        account.id,
+                        snapshot.size_gib,
+                        snapshot.state,
+                        snapshot.kms_key_id,
+                        without_expiry(&snapshot.tags)
                     ),
                     detail: all_of(snapshot),
                 }));

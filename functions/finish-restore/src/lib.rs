@@ -102,7 +102,8 @@ fn claim(image_id: &ImageId, region: &Region) -> Claim {
 /// The cause of an execution whose image differs: JSON, as that of a backup.
 fn cause(run: &str, claim: &Claim, original: &ImageId, differences: &[Difference]) -> String {
     let list: Vec<String> = differences.iter().map(ToString::to_string).collect();
-    let text = format!("{} in {} was restored and differs from {original}: {}", claim.id, claim.region, list.join(", "));
+    let text =
+        format!("{} in {} was restored and differs from {original}: {}", claim.id, claim.region, list.join(", "));
     let reason: String = text.chars().take(LONGEST_REASON).collect();
     json!({"verdict": Verdict::Failed, "run": run, "claim": claim, "failure": reason}).to_string()
 }

@@ -81,7 +81,8 @@ pub async fn handle(aws: &Aws, _now: Timestamp, selection: Selection) -> Result<
     let outcomes: Vec<Outcome> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
     let mut found = BTreeMap::new();
     for (number, item) in (0..).zip(without_outcome(&items, &outcomes)) {
-        let remains = if number < MOST_LOOKED_FOR { remains(aws, item).await? } else { not_looked_for("there are too many") };
+        let remains =
+            if number < MOST_LOOKED_FOR { remains(aws, item).await? } else { not_looked_for("there are too many") };
         found.insert(item.item, remains);
     }
     let lines = reconcile(&items, outcomes, &found);

@@ -20,12 +20,7 @@ pub(crate) struct Claim {
 ///
 /// # Errors
 /// `NotYetVisible` while somebody else has the claim: what they make will show.
-pub(crate) async fn claim(
-    aws: &Aws,
-    now: Timestamp,
-    subject: &StoreSubject,
-    doing: &str,
-) -> Result<Claim, StepError> {
+pub(crate) async fn claim(aws: &Aws, now: Timestamp, subject: &StoreSubject, doing: &str) -> Result<Claim, StepError> {
     let bucket = aws.settings().backup_bucket()?;
     let prefix = store_claims_prefix(&subject.bucket, &subject.image_id);
     let last = last_claim(aws, bucket, &prefix).await?;

@@ -520,8 +520,11 @@ mod tests {
             (json!({"Type": "Pass", "Result": 1, "End": true}), "Result"),
             (json!({"Type": "Succeed", "Next": "A"}), "Next"),
             (json!({"Type": "Wait", "SecondsPath": "$.x", "End": true}), "Seconds"),
-            (json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "HeartbeatSeconds": 5,
-                "Arguments": {"FunctionName": "f"}, "End": true}), "HeartbeatSeconds"),
+            (
+                json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "HeartbeatSeconds": 5,
+                "Arguments": {"FunctionName": "f"}, "End": true}),
+                "HeartbeatSeconds",
+            ),
             (json!({"Type": "Pass", "End": true, "Retry": []}), "Retry"),
         ] {
             let refused = machine(json!({"A": state})).expect_err("refused");
@@ -532,7 +535,8 @@ mod tests {
     #[test]
     fn what_is_unknown_deep_inside_is_refused_too() {
         let branch = json!({"StartAt": "B", "States": {"B": {"Type": "Pass", "End": true, "ResultPath": "$"}}});
-        let refused = machine(json!({"A": {"Type": "Parallel", "Branches": [branch], "End": true}})).expect_err("refused");
+        let refused =
+            machine(json!({"A": {"Type": "Parallel", "Branches": [branch], "End": true}})).expect_err("refused");
         assert_eq!(refused.place, "A / B");
     }
 

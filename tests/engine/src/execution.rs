@@ -1,11 +1,7 @@
 //! Owns running a machine: states one after the other, side by side where it says so, errors to whoever
 //! retries or catches them, and the limits that end an execution.
 
-use std::{
-    cell::RefCell,
-    collections::BTreeMap,
-    rc::Rc,
-};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use futures_util::{
     StreamExt,
@@ -314,9 +310,10 @@ impl Run {
         variables: &Variables,
     ) -> Result<Value, Failure> {
         self.note("ParallelStateStarted", place, Value::Null)?;
-        let flows = branches.iter().enumerate().map(|(at, branch)| async move {
-            (at, self.flow(branch, place, input.clone(), variables.clone()).await)
-        });
+        let flows = branches
+            .iter()
+            .enumerate()
+            .map(|(at, branch)| async move { (at, self.flow(branch, place, input.clone(), variables.clone()).await) });
         let ended = all(flows, branches.len()).await;
         let kind = if ended.is_ok() { "ParallelStateSucceeded" } else { "ParallelStateFailed" };
         self.note(kind, place, Value::Null)?;
@@ -476,11 +473,16 @@ fn chosen(
             Value::Bool(true) => return Ok(next.clone()),
             Value::Bool(false) => {}
             other => {
-                return Err(Failure::new("States.QueryEvaluationError", format!("a Condition is {other} and no truth")));
+                return Err(Failure::new(
+                    "States.QueryEvaluationError",
+                    format!("a Condition is {other} and no truth"),
+                ));
             }
         }
     }
-    default.map(str::to_owned).ok_or_else(|| Failure::new("States.NoChoiceMatched", "no Choice holds and there is no Default"))
+    default
+        .map(str::to_owned)
+        .ok_or_else(|| Failure::new("States.NoChoiceMatched", "no Choice holds and there is no Default"))
 }
 
 fn caught(catcher: &Catcher, error: Value, scope: &Scope, variables: &mut Variables) -> Result<Passed, Failure> {

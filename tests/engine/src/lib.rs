@@ -15,7 +15,7 @@ pub mod retry;
 pub mod timeline;
 
 pub use definition::{Machine, Unsupported};
-pub use execution::{Engine, Ended, Status};
+pub use execution::{Ended, Engine, Status};
 pub use history::{Event, History};
 pub use host::{Failure, Host, Invocation};
 pub use timeline::{Stalled, Timeline};

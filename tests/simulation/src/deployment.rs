@@ -198,7 +198,12 @@ impl Lambda {
     }
 
     /// Carries a Task out; `None`: no answer ever comes.
-    async fn carry_out(&self, nth: u32, invocation: &Invocation, fault: Option<TaskFault>) -> Option<Result<Value, Failure>> {
+    async fn carry_out(
+        &self,
+        nth: u32,
+        invocation: &Invocation,
+        fault: Option<TaskFault>,
+    ) -> Option<Result<Value, Failure>> {
         let once = || self.call(nth, &invocation.function, invocation.payload.clone());
         let crashed = || Some(Err(Failure::new("Runtime.ExitError", "the process ended after its work")));
         match fault {

@@ -127,6 +127,20 @@ impl Deed {
     pub const ALL: &'static [Self] = &[Self::Deregister, Self::Share, Self::Tag, Self::Untag, Self::DeleteObject];
 }
 
+impl Fault {
+    /// What it is, wherever it strikes.
+    pub fn kind(&self) -> String {
+        match self {
+            Self::Task { what, .. } => what.to_string(),
+            Self::Call { what, times, .. } => format!("{what:?} {times}"),
+            Self::Doomed { .. } => "doomed".into(),
+            Self::Stop { .. } => "stop".into(),
+            Self::Beside { .. } => "beside".into(),
+            Self::Person { deed, .. } => format!("{deed:?}"),
+        }
+    }
+}
+
 impl TaskFault {
     /// Everything that can go wrong with a Task whose function can raise `errors`.
     pub fn all(errors: &[ErrorName]) -> Vec<Self> {

@@ -1,8 +1,8 @@
 //! Owns showing what happened in a trial, in the order in which it happened.
 
+use ami_backup_core::Timestamp;
 use ami_backup_engine::History;
 use ami_backup_simulator::calls::Call;
-use ami_backup_core::Timestamp;
 use serde_json::Value;
 
 /// Longest text of one event.

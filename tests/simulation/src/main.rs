@@ -112,14 +112,13 @@ fn everything(arguments: &Arguments) -> bool {
 /// Every fault of every scenario.
 fn one_by_one(arguments: &Arguments, tally: &mut Tally) {
     let product = Rc::new(Product::of_the_project());
+    let mut tried = systematic::Tried::new();
     for scenario in scenarios::all().into_iter().filter(|one| one.name.contains(&arguments.only)) {
         let began = now();
-        let reference = systematic::reference(&product, &scenario);
+        let reference = systematic::reference(&product, &scenario, &mut tried);
         tally.add(&reference.outcome);
         if reference.outcome.complaints.is_empty() {
-            let work = |product: &Rc<Product>, fault: &Fault| {
-                systematic::run(product, &reference, vec![fault.clone()])
-            };
+            let work = |product: &Rc<Product>, fault: &Fault| systematic::run(product, &reference, vec![fault.clone()]);
             runner::each(&reference.faults, arguments.threads, work, |fault, outcome| {
                 tally.add(&outcome);
                 if !outcome.complaints.is_empty() {
@@ -152,9 +151,7 @@ fn at_random(arguments: &Arguments, tally: &mut Tally) {
     let scenarios: Vec<Scenario> =
         scenarios::all().into_iter().filter(|one| one.name.contains(&arguments.only)).collect();
     let numbers: Vec<u64> = range.collect();
-    let work = |product: &Rc<Product>, seed: &u64| {
-        seeds::run(product, &seeds::trial_of(product, &scenarios, *seed))
-    };
+    let work = |product: &Rc<Product>, seed: &u64| seeds::run(product, &seeds::trial_of(product, &scenarios, *seed));
     let mut count = 0_usize;
     runner::each(&numbers, arguments.threads, work, |seed, outcome| {
         tally.add(&outcome);
@@ -193,7 +190,7 @@ fn replay_scenario(name: &str, faults: &str) -> bool {
     let product = Rc::new(Product::of_the_project());
     let faults: Vec<Fault> = serde_json::from_str(faults).expect("--faults is a list of faults as JSON");
     let scenario = scenarios::all().into_iter().find(|one| one.name == name).expect("--scenario is in events/");
-    let mut reference = systematic::reference(&product, &scenario);
+    let mut reference = systematic::reference(&product, &scenario, &mut systematic::Tried::new());
     reference.trial.told = true;
     let outcome = systematic::run(&product, &reference, faults.clone());
     show(&Trial { faults, ..reference.trial }, &outcome);

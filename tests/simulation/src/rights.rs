@@ -27,30 +27,26 @@ fn right_of(action: &str) -> &str {
     }
 }
 
-/// Rights that no run used, and reasons for rights that are used or not there. `reasons` has, by
-/// function, the rights that are there although no run uses them.
+/// Rights that no run used and that have no reason, and reasons for rights that no role has. `reasons`
+/// has, by function, the rights that hardly a run uses, and why they are there.
 pub fn complaints(roles: &BTreeMap<&'static str, Value>, used: &Used, reasons: &Value) -> Vec<String> {
-    let mut unused = BTreeSet::new();
+    let mut all = BTreeSet::new();
     for (function, role) in roles {
         for statement in project::list(&role["Statement"]) {
-            for action in project::strings(&statement["Action"]) {
-                let of_function = used.iter().filter(|(user, _)| user == function);
-                if !of_function.into_iter().any(|(_, one)| one.eq_ignore_ascii_case(action)) {
-                    unused.insert(((*function).to_owned(), action.to_owned()));
-                }
-            }
+            let actions = project::strings(&statement["Action"]);
+            all.extend(actions.into_iter().map(|action| ((*function).to_owned(), action.to_owned())));
         }
     }
-    let explained: BTreeSet<(String, String)> = reasons
-        .as_object()
-        .into_iter()
-        .flatten()
-        .flat_map(|(function, rights)| {
-            let rights = rights.as_object().into_iter().flatten();
-            rights.map(move |(right, _)| (function.clone(), right.clone()))
-        })
-        .collect();
-    let needless = unused.difference(&explained).map(|(function, right)| format!("{function} never used {right}"));
-    let stale = explained.difference(&unused);
-    needless.chain(stale.map(|(function, right)| format!("{function}: {right} is used, or not there"))).collect()
+    let has_reason = |(function, right): &&(String, String)| reasons[function.as_str()][right.as_str()].is_string();
+    let is_used = |(function, right): &&(String, String)| {
+        used.iter().any(|(user, action)| user == function && action.eq_ignore_ascii_case(right))
+    };
+    let needless = all.iter().filter(|one| !is_used(one) && !has_reason(one));
+    let needless = needless.map(|(function, right)| format!("{function} may {right}, and no run used it"));
+    let explained = reasons.as_object().into_iter().flatten().flat_map(|(function, rights)| {
+        rights.as_object().into_iter().flatten().map(move |(right, _)| (function.clone(), right.clone()))
+    });
+    let stale = explained.filter(|one| !all.contains(one));
+    let stale = stale.map(|(function, right)| format!("{function} has a reason for {right}, and its role has not"));
+    needless.chain(stale).collect()
 }

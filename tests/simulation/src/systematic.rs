@@ -46,65 +46,78 @@ pub fn trial_of(scenario: &Scenario) -> Trial {
     }
 }
 
-/// Runs a scenario without faults and lists the faults to try.
-pub fn reference(product: &Rc<Product>, scenario: &Scenario) -> Reference {
+/// What has been tried of each machine: a Task, a call, the first time or the last, and how it went
+/// wrong. Another scenario of the same machine need not try it again.
+pub type Tried = BTreeSet<String>;
+
+/// Runs a scenario without faults and lists the faults to try that `tried` does not have yet.
+pub fn reference(product: &Rc<Product>, scenario: &Scenario, tried: &mut Tried) -> Reference {
     let trial = trial_of(scenario);
     let mut outcome = trial::run(product, &trial, None);
     if outcome.succeeded() != scenario.succeeds {
         let ends = (&outcome.first, &outcome.again);
         outcome.complaints.push(format!("it ends otherwise than its example says: {ends:?}"));
     }
-    let mut faults = task_faults(product, &outcome);
-    faults.extend(call_faults(&outcome));
+    let mut faults = Vec::new();
+    for (nth, visit) in visits(outcome.begun.iter().map(|task| (task.execution.clone(), task.place.clone()))) {
+        let function = at(&outcome.begun, nth).and_then(|task| product.functions.get(task.function.as_str()));
+        for what in function.map(|function| TaskFault::all(function.errors)).unwrap_or_default() {
+            if tried.insert(format!("{} {visit} {what}", scenario.machine)) {
+                faults.push(Fault::Task { nth, what });
+            }
+        }
+    }
+    for (nth, visit) in visits(calls(&outcome).into_iter()) {
+        for fault in call_faults(nth) {
+            if tried.insert(format!("{} {visit} {}", scenario.machine, fault.kind())) {
+                faults.push(fault);
+            }
+        }
+    }
     faults.extend((1..=outcome.entered).map(|nth| Fault::Stop { nth }));
     faults.extend(BESIDE_MS.iter().map(|after_ms| Fault::Beside { after_ms: *after_ms }));
+    faults.sort();
+    faults.dedup();
     Reference { things: outcome.things.clone(), trial, faults, outcome }
 }
 
-/// The first and the last visit of each Task.
-fn task_faults(product: &Rc<Product>, outcome: &Outcome) -> Vec<Fault> {
-    let visits = outcome.begun.iter().map(|task| (task.execution.clone(), task.place.clone()));
-    first_and_last(visits)
-        .into_iter()
-        .flat_map(|nth| {
-            let at = usize::try_from(nth).unwrap_or(usize::MAX) - 1;
-            let function = outcome.begun.get(at).and_then(|task| product.functions.get(task.function.as_str()));
-            let all = function.map(|function| TaskFault::all(function.errors)).unwrap_or_default();
-            all.into_iter().map(move |what| Fault::Task { nth, what })
-        })
-        .collect()
+fn at<T>(list: &[T], nth: u32) -> Option<&T> {
+    list.get(usize::try_from(nth).ok()?.checked_sub(1)?)
 }
 
-/// The first and the last time that a Task makes a call.
-fn call_faults(outcome: &Outcome) -> Vec<Fault> {
+/// The calls of a scenario: execution, and the Task with the action and how often the Task has made it.
+fn calls(outcome: &Outcome) -> Vec<(String, String)> {
     let mut ordinals = BTreeMap::<(u32, &str), u32>::new();
     let calls = outcome.made.iter().map(|call| {
         let ordinal = ordinals.entry((call.task, &call.action)).or_default();
         *ordinal += 1;
-        let at = usize::try_from(call.task).unwrap_or(usize::MAX).wrapping_sub(1);
-        let task = outcome.begun.get(at).map(|task| (task.execution.clone(), task.place.clone()));
-        (task, call.action.clone(), *ordinal)
+        let task = at(&outcome.begun, call.task).map(|task| (task.execution.clone(), task.place.clone()));
+        let (execution, place) = task.unwrap_or_default();
+        (execution, format!("{place} {} {ordinal}", call.action))
     });
-    let calls: Vec<_> = calls.collect();
-    first_and_last(calls.into_iter())
-        .into_iter()
-        .flat_map(|nth| {
-            let once = CallFault::ALL.iter().map(move |what| Fault::Call { nth, what: *what, times: 1 });
-            // Once is what the SDK makes good by itself; three times is what reaches the function.
-            let thrice = [CallFault::Throttled, CallFault::Unavailable, CallFault::Cut, CallFault::ReplyLost];
-            let thrice = thrice.into_iter().map(move |what| Fault::Call { nth, what, times: 3 });
-            once.chain(thrice).chain([Fault::Doomed { nth }])
-        })
-        .collect()
+    calls.collect()
 }
 
-/// Numbers, from 1, of the first and the last of each kind.
-fn first_and_last<K: Ord>(kinds: impl Iterator<Item = K>) -> BTreeSet<u32> {
-    let mut numbers = BTreeMap::<K, (u32, u32)>::new();
-    for (nth, kind) in (1..).zip(kinds) {
+/// Everything that can go wrong with a call.
+fn call_faults(nth: u32) -> impl Iterator<Item = Fault> {
+    let once = CallFault::ALL.iter().map(move |what| Fault::Call { nth, what: *what, times: 1 });
+    // Once is what the SDK makes good by itself; three times is what reaches the function.
+    let thrice = [CallFault::Throttled, CallFault::Unavailable, CallFault::Cut, CallFault::ReplyLost];
+    let thrice = thrice.into_iter().map(move |what| Fault::Call { nth, what, times: 3 });
+    once.chain(thrice).chain([Fault::Doomed { nth }])
+}
+
+/// The first and the last of each kind within each execution: number from 1, and the kind with which of
+/// the two it is.
+fn visits(all: impl Iterator<Item = (String, String)>) -> Vec<(u32, String)> {
+    let mut numbers = BTreeMap::<(String, String), (u32, u32)>::new();
+    for (nth, kind) in (1..).zip(all) {
         numbers.entry(kind).or_insert((nth, nth)).1 = nth;
     }
-    numbers.into_values().flat_map(|(first, last)| [first, last]).collect()
+    let both = numbers
+        .into_iter()
+        .flat_map(|((_, kind), (first, last))| [(first, format!("{kind} first")), (last, format!("{kind} last"))]);
+    both.collect()
 }
 
 /// Runs a scenario under faults, and compares it with the reference.

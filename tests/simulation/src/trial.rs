@@ -121,9 +121,17 @@ pub fn run(product: &Rc<Product>, trial: &Trial, expected: Option<&Things>) -> O
     let clock = timeline.clone();
     let ran = timeline.run(horizon, move |spawner| async move {
         let deployment = Deployment::new(&product, trial.file.clone(), &clock, spawner.clone());
-        Running { product, trial, deployment, spawner, touched: Rc::default(), complaints: Vec::new(), beside: String::new() }
-            .run(expected.as_ref())
-            .await
+        Running {
+            product,
+            trial,
+            deployment,
+            spawner,
+            touched: Rc::default(),
+            complaints: Vec::new(),
+            beside: String::new(),
+        }
+        .run(expected.as_ref())
+        .await
     });
     ran.unwrap_or_else(|stalled| Outcome {
         complaints: vec![format!("the trial never ends: {stalled}")],

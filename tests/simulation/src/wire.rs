@@ -247,15 +247,7 @@ impl HttpConnector for Process {
 }
 
 fn once(effect: Effect) -> Rule {
-    Rule {
-        service: None,
-        action: "*".into(),
-        function: None,
-        region: None,
-        nth: None,
-        times: None,
-        effect,
-    }
+    Rule { service: None, action: "*".into(), function: None, region: None, nth: None, times: None, effect }
 }
 
 /// The refusal of a fault in the words of a service; nothing where the service has none.
@@ -277,8 +269,16 @@ fn refusal(fault: CallFault, service: &str, action: &str) -> Option<Effect> {
 /// Whether a call names an image that was made a moment ago. A list by filter finds nothing instead,
 /// and S3 shows at once what was written.
 fn about_images(action: &str) -> bool {
-    ["DescribeImages", "DescribeImageAttribute", "ModifyImageAttribute", "EnableImageDeprecation", "CreateStoreImageTask", "CopyImage", "ExportImage"]
-        .contains(&action)
+    [
+        "DescribeImages",
+        "DescribeImageAttribute",
+        "ModifyImageAttribute",
+        "EnableImageDeprecation",
+        "CreateStoreImageTask",
+        "CopyImage",
+        "ExportImage",
+    ]
+    .contains(&action)
 }
 
 /// The service of a call: its place in the signature's scope.
