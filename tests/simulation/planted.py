@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PLANTED = ROOT / "tests/simulation/planted"
 # Enough to say in how many trials a fault shows, and few enough to be quick.
-FAILURES = 20
-SEEDS = 3_000
+FAILURES = 5
+SEEDS = 2_000
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
