@@ -289,17 +289,20 @@ pub fn everything_is_tagged(before: &Things, after: &Things, calls: &[Call], tou
     complaints
 }
 
-/// A function ends in an error because something went wrong, and not of itself.
-pub fn errors_are_what_was_planned(begun: &[Begun], made: &[Made]) -> Vec<String> {
+/// A function ends in an error because something went wrong, and not of itself: nothing is ever a
+/// defect, and where nothing goes wrong nothing is gone, has failed or is in the way.
+pub fn errors_are_what_was_planned(begun: &[Begun], faults: &[Fault]) -> Vec<String> {
     let raised = |error: &str| {
         begun.iter().any(|task| matches!(&task.fault, Some(TaskFault::Raises(planned)) if planned == error))
     };
-    let _calls = made;
-    begun
-        .iter()
-        .filter(|task| task.error.as_deref() == Some(ErrorName::Defect.as_str()) && !raised("Defect"))
-        .map(|task| format!("{} ended with a Defect", task.place))
-        .collect()
+    let never: &[ErrorName] = if faults.is_empty() {
+        &[ErrorName::Defect, ErrorName::ResourceFailed, ErrorName::Conflict]
+    } else {
+        &[ErrorName::Defect]
+    };
+    let unplanned = |error: &str| never.iter().any(|name| name.as_str() == error) && !raised(error);
+    let ended = begun.iter().filter_map(|task| Some((&task.place, task.error.as_deref()?)));
+    ended.filter(|(_, error)| unplanned(error)).map(|(place, error)| format!("{place} ended with {error}")).collect()
 }
 
 /// No function needs a right that its role lacks.

@@ -185,7 +185,7 @@ impl Running {
         self.complaints.extend(rules::nothing_of_others_is_changed(&before, &things, &touched));
         self.complaints.extend(rules::nothing_is_made_twice(&before, &things, &touched));
         self.complaints.extend(rules::everything_is_tagged(&before, &things, &calls, &touched));
-        self.complaints.extend(rules::errors_are_what_was_planned(&begun, &made));
+        self.complaints.extend(rules::errors_are_what_was_planned(&begun, &self.trial.faults));
         self.complaints.extend(rules::no_right_is_missing(&calls, &made));
         self.complaints.extend(rules::quotas_are_respected(&calls, &made));
         if let Some(expected) = expected {
