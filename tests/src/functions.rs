@@ -9,6 +9,9 @@ use serde_json::Value;
 /// What a function answers.
 pub type Answer = Result<Value, StepError>;
 
+/// A function at work, in this thread.
+pub type Working = Pin<Box<dyn Future<Output = Answer>>>;
+
 /// A function.
 #[derive(Debug, Clone, Copy)]
 pub struct Function {
@@ -17,7 +20,7 @@ pub struct Function {
     /// The names of the errors that it says it has.
     pub errors: &'static [ErrorName],
     /// Calls it in the frame that it is deployed in.
-    pub handle: fn(Aws, Timestamp, Value) -> Pin<Box<dyn Future<Output = Answer>>>,
+    pub handle: fn(Aws, Timestamp, Value) -> Working,
 }
 
 macro_rules! functions {

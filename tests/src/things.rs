@@ -7,7 +7,8 @@ use std::{
 
 use ami_backup_simulator::{
     Simulator,
-    objects::{LocalObjects, ObjectStore},
+    objects::{LocalObjects, ObjectStore, StoredObject},
+    world::{ExportTask, Image, Snapshot, StoreTask},
 };
 
 /// One thing.
@@ -53,71 +54,17 @@ impl Things {
         let mut all = Vec::new();
         for account in &simulator.file().accounts {
             for region in &account.regions {
-                all.extend(world.images(&account.id, region).iter().map(|image| Thing {
-                    kind: "image",
-                    id: image.id.clone(),
-                    region: region.clone(),
-                    state: image.state.clone(),
-                    tags: image.tags.clone(),
-                    text: format!(
-                        "image {} {region} {:?} {} {:?} {:?} {:?} {:?} {:?}",
-                        account.id,
-                        image.name,
-                        image.state,
-                        without_expiry(&image.tags),
-                        image.launch_permissions,
-                        image.deprecate_at,
-                        image.protection,
-                        image.machine,
-                    ),
-                    detail: all_of(image),
-                }));
-                all.extend(world.snapshots(&account.id, region).iter().map(|snapshot| Thing {
-                    kind: "snapshot",
-                    id: snapshot.id.clone(),
-                    region: region.clone(),
-                    state: snapshot.state.clone(),
-                    tags: snapshot.tags.clone(),
-                    text: format!(
-                        "snapshot {} {region} {} {} {:?} {:?}",
-                        account.id,
-                        snapshot.size_gib,
-                        snapshot.state,
-                        snapshot.kms_key_id,
-                        without_expiry(&snapshot.tags)
-                    ),
-                    detail: all_of(snapshot),
-                }));
+                all.extend(world.images(&account.id, region).iter().map(image));
+                all.extend(world.snapshots(&account.id, region).iter().map(snapshot));
             }
         }
-        all.extend(world.store_tasks().iter().map(|task| Thing {
-            kind: "store",
-            id: format!("{}/{}", task.bucket, task.key),
-            region: task.region.clone(),
-            state: task.state.clone(),
-            tags: BTreeMap::new(),
-            text: format!("store {} {}/{} {}", task.image_id, task.bucket, task.key, task.state),
-            detail: all_of(task),
-        }));
-        all.extend(world.export_tasks().iter().map(|task| Thing {
-            kind: "export",
-            id: task.id.clone(),
-            region: task.region.clone(),
-            state: task.status.clone(),
-            tags: task.tags.clone(),
-            text: format!("export {} {} {} {:?}", task.image_id, task.format, task.status, without_expiry(&task.tags)),
-            detail: all_of(task),
-        }));
+        all.extend(world.store_tasks().iter().map(store));
+        all.extend(world.export_tasks().iter().map(export));
         for (bucket, keys) in objects.contents() {
             for key in keys {
-                let text = format!("object {bucket} {}", without_times(&key));
                 // A key that was listed a moment ago is there.
-                let object = objects.get(&bucket, &key).await.unwrap_or_default();
-                let body = String::from_utf8_lossy(&object.body);
-                let detail = format!("{} {:?} {:?} {body}", object.storage_class, object.metadata, object.tags);
-                let id = format!("{bucket}/{key}");
-                let (region, state, tags) = (String::new(), "present".into(), BTreeMap::new());
-                all.push(Thing { kind: "object", id, region, state, tags, text, detail });
+                let found = objects.get(&bucket, &key).await.unwrap_or_default();
+                all.push(object(&bucket, &key, &found));
             }
         }
         all.sort_by(|a, b| (&a.text, &a.id).cmp(&(&b.text, &b.id)));
@@ -151,6 +98,80 @@ impl Things {
     /// only: papers of runs count once.
     pub fn difference<'a>(&'a self, wanted: &'a Self) -> (Vec<&'a str>, Vec<&'a str>) {
         (only_in(&wanted.0, &self.0), only_in(&self.0, &wanted.0))
+    }
+}
+
+fn image(image: &Image) -> Thing {
+    Thing {
+        kind: "image",
+        id: image.id.clone(),
+        region: image.region.clone(),
+        state: image.state.clone(),
+        tags: image.tags.clone(),
+        text: format!(
+            "image {} {} {:?} {} {:?} {:?} {:?} {:?} {:?}",
+            image.account,
+            image.region,
+            image.name,
+            image.state,
+            without_expiry(&image.tags),
+            image.launch_permissions,
+            image.deprecate_at,
+            image.protection,
+            image.machine,
+        ),
+        detail: all_of(image),
+    }
+}
+
+fn snapshot(snapshot: &Snapshot) -> Thing {
+    let (account, region, size) = (&snapshot.account, &snapshot.region, snapshot.size_gib);
+    let tags = without_expiry(&snapshot.tags);
+    Thing {
+        kind: "snapshot",
+        id: snapshot.id.clone(),
+        region: region.clone(),
+        state: snapshot.state.clone(),
+        tags: snapshot.tags.clone(),
+        text: format!("snapshot {account} {region} {size} {} {:?} {tags:?}", snapshot.state, snapshot.kms_key_id),
+        detail: all_of(snapshot),
+    }
+}
+
+fn store(task: &StoreTask) -> Thing {
+    Thing {
+        kind: "store",
+        id: format!("{}/{}", task.bucket, task.key),
+        region: task.region.clone(),
+        state: task.state.clone(),
+        tags: BTreeMap::new(),
+        text: format!("store {} {}/{} {}", task.image_id, task.bucket, task.key, task.state),
+        detail: all_of(task),
+    }
+}
+
+fn export(task: &ExportTask) -> Thing {
+    Thing {
+        kind: "export",
+        id: task.id.clone(),
+        region: task.region.clone(),
+        state: task.status.clone(),
+        tags: task.tags.clone(),
+        text: format!("export {} {} {} {:?}", task.image_id, task.format, task.status, without_expiry(&task.tags)),
+        detail: all_of(task),
+    }
+}
+
+fn object(bucket: &str, key: &str, object: &StoredObject) -> Thing {
+    let body = String::from_utf8_lossy(&object.body);
+    Thing {
+        kind: "object",
+        id: format!("{bucket}/{key}"),
+        region: String::new(),
+        state: "present".into(),
+        tags: BTreeMap::new(),
+        text: format!("object {bucket} {}", without_times(key)),
+        detail: format!("{} {:?} {:?} {body}", object.storage_class, object.metadata, object.tags),
     }
 }
 
