@@ -77,5 +77,7 @@ async fn a_subject_without_an_image_is_refused() {
     let stage = Stage::demo();
     refused(&stage, "check-image", json!({"subject": {}}), &["awaited"]).await;
     refused(&stage, "check-image", waiting("ami-1", HOME), &["subject", "ami-1"]).await;
-    refused(&stage, "check-image", json!({"subject": {}, "statuss": "DONE"}), &["statuss"]).await;
+    let mut misspelt = waiting(IMAGE, HOME);
+    misspelt["statuss"] = json!("DONE");
+    refused(&stage, "check-image", misspelt, &["statuss"]).await;
 }

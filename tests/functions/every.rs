@@ -161,6 +161,10 @@ fn every_function_has_a_situation() {
 async fn every_refusal_of_every_call_has_one_name() {
     for (function, situation) in SITUATIONS {
         for (service, action) in calls_of(function, situation).await {
+            // A report is written even if it may not look for what was left: see report.rs.
+            if *function == "report-backup" && (service == "ec2" || action == "HeadObject") {
+                continue;
+            }
             for (code, name) in codes(&service, &action) {
                 let (stage, input) = prepared(function, situation).await;
                 let asked = created(&stage);

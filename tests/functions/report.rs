@@ -18,7 +18,7 @@ async fn an_image_that_left_no_outcome_is_reported_all_the_same() {
     stage.objects.insert(BUCKET, &format!("{attempt}outcomes/1.json"), broken).unwrap();
     let report = good(&stage, "report-backup", selection).await;
     assert_eq!((report["verdict"].as_str(), report["error"].as_str()), (Some("FAILED"), Some("BackupFailed")));
-    assert_eq!(report["counts"], json!({"lines": 2, "done": 0, "failed": 2}));
+    assert_eq!(report["counts"], json!({"lines": 4, "done": 0, "failed": 4}), "an image and its object, twice");
     let cause: Value = serde_json::from_str(report["cause"].as_str().unwrap()).unwrap();
     assert_eq!(cause["run"], "r");
     assert_eq!(cause["failed"][1]["error"]["name"], "Unreported");
@@ -61,4 +61,26 @@ async fn items_that_have_gone_are_a_defect() {
     let answer = call(&stage, "report-backup", selection.clone()).await;
     assert_eq!(error_name(&answer), Some("Defect"));
     assert!(answer.unwrap_err().to_string().contains(selection["items"]["key"].as_str().unwrap()));
+}
+
+/// What an image made is found by its tags when its execution could not say so itself.
+#[tokio::test]
+async fn what_an_unreported_image_left_is_looked_for_and_what_cannot_be_is_said() {
+    let stage = furnished();
+    crate::driver::backup(&stage, json!({"imageIds": [IMAGE], "copyTo": ["eu-west-1"], "run": "r"})).await;
+    stage.pass(1);
+    let input = json!({"imageIds": [IMAGE], "copyTo": ["eu-west-1"], "run": "r"});
+    let again = good(&stage, "select-images", json!({"input": input})).await;
+    let claims = |report: &Value| {
+        let cause: Value = serde_json::from_str(report["cause"].as_str().unwrap()).unwrap();
+        let lines = cause["failed"].as_array().unwrap().clone();
+        lines.iter().map(|line| (line["claim"]["id"].clone(), line["notes"][0].clone())).collect::<Vec<_>>()
+    };
+    let found = claims(&good(&stage, "report-backup", again.clone()).await);
+    assert_eq!(found[1].0, format!("{IMAGE}.bin"));
+    assert!(found[2].0.as_str().is_some_and(|id| id.starts_with("ami-") && id != IMAGE), "{found:?}");
+
+    always(&stage, "report-backup", "DescribeImages", refusal("UnauthorizedOperation"));
+    let found = claims(&good(&stage, "report-backup", again).await);
+    assert!(found[0].1.as_str().is_some_and(|note| note.contains("was not looked for")), "{found:?}");
 }
