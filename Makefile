@@ -51,7 +51,7 @@ SEEDS ?= 10000
 simulate: build ## Every fault, one by one and at random, on a virtual clock (minutes); SEEDS=1000, or SEED=7 to replay one
 	@target/debug/simulate $(if $(SEED),--seed $(SEED),$(if $(SCENARIO),--scenario $(SCENARIO) --faults '$(or $(FAULTS),[])',--seeds $(SEEDS)))
 
-planted: build ## Break the product in thirty ways, one at a time, and see the simulation find each (half an hour)
+planted: build ## Plant faults in the product, one at a time, and see by what the simulation finds each (half an hour)
 	$(PYTHON) tests/simulation/planted.py
 
 mutants: ## Break the decisions in crates/core in every small way and see the tests notice (half an hour; needs cargo-mutants)
