@@ -12,7 +12,7 @@ use ami_backup_simulator::{
     objects::ObjectStore,
 };
 pub use ami_backup_tests::{ACCOUNT, BUCKET, EXPORTS, IMAGE, INSTANCE, Stage, error_name, functions::Answer};
-use ami_backup_tests::{functions, things};
+use ami_backup_tests::{functions, furnish, things};
 pub use serde_json::{Value, json};
 
 /// Account that the demo's image is shared with, and that owns some images itself.
@@ -221,10 +221,7 @@ pub fn furnished() -> Stage {
 /// The same after a change of the settings.
 pub fn furnished_with(change: impl FnOnce(&mut Settings)) -> Stage {
     Stage::with(|file| {
-        let image = image_in(file, IMAGE);
-        image.deprecate_at = "2027-06-01T00:00:00Z".parse().ok();
-        image.deregistration_protection = true;
-        image.machine.uefi_data = Some("QU1aTlVFRkk=".into());
+        furnish(file);
         change(&mut file.settings);
     })
 }

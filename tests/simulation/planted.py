@@ -51,6 +51,9 @@ def main() -> None:
         sys.exit("the tree has changes: commit them first, since each patch is applied to it and taken back")
     patches = sorted(PLANTED.glob("*.patch"))
     patches = [path for path in patches if not sys.argv[1:] or any(part in path.stem for part in sys.argv[1:])]
+    stale = [path.name for path in patches if run("git", "apply", "--check", str(path)).returncode != 0]
+    if stale:
+        sys.exit(f"these do not apply any more: {', '.join(stale)}")
     missed = 0
     print("| planted | what it breaks | found by |\n| --- | --- | --- |", flush=True)
     for path in patches:

@@ -57,8 +57,7 @@ impl Stage {
 
     /// The demo account after `change`.
     pub fn with(change: impl FnOnce(&mut AccountFile)) -> Self {
-        let text = include_str!("../simulator/accounts/demo.json");
-        let mut file: AccountFile = serde_json::from_str(text).expect("the demo account is valid");
+        let mut file = demo_account();
         file.settings.consistency_delay_ms = 0;
         file.settings.api_buckets = false;
         change(&mut file);
@@ -141,6 +140,21 @@ impl Stage {
     /// How often AWS was asked for `action` since the beginning, refused calls included.
     pub fn calls(&self, action: &str) -> usize {
         self.simulator.calls().all().iter().filter(|call| call.action == action && call.implied_by.is_none()).count()
+    }
+}
+
+/// The demo account, as the file has it.
+pub fn demo_account() -> AccountFile {
+    serde_json::from_str(include_str!("../simulator/accounts/demo.json")).expect("the demo account is valid")
+}
+
+/// Puts everything on the demo's image that copying or restoring can lose.
+pub fn furnish(file: &mut AccountFile) {
+    let images = file.accounts.iter_mut().flat_map(|account| &mut account.images);
+    for image in images.filter(|image| image.id == IMAGE) {
+        image.deprecate_at = "2027-06-01T00:00:00Z".parse().ok();
+        image.deregistration_protection = true;
+        image.machine.uefi_data = Some("QU1aTlVFRkk=".into());
     }
 }
 

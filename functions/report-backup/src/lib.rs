@@ -10,7 +10,7 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     item::Item,
     naming::{attempt_prefix, report_key},
-    report::{Outcome, ReportLine, Verdict, cause, reconcile, summary, verdict, without_outcome},
+    report::{Outcome, Remains, ReportLine, Verdict, cause, reconcile, summary, verdict, without_outcome},
     selection::{ObjectPlace, Selection},
 };
 use serde::Serialize;
@@ -79,10 +79,14 @@ pub async fn handle(aws: &Aws, _now: Timestamp, selection: Selection) -> Result<
         aws.read_texts(&bucket, &keys).await.map_err(|f| f.into_step_error("read the outcomes of the images"))?;
     // An outcome that cannot be read is one that is missing: its image is then reported as unreported.
     let outcomes: Vec<Outcome> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
-    let mut found = BTreeMap::new();
+    let (mut found, mut exports) = (BTreeMap::new(), None);
     for (number, item) in (0..).zip(without_outcome(&items, &outcomes)) {
-        let remains =
-            if number < MOST_LOOKED_FOR { remains(aws, item).await? } else { not_looked_for("there are too many") };
+        let remains = if number < MOST_LOOKED_FOR {
+            remains(aws, item, &mut exports).await?
+        } else {
+            let reason = not_looked_for(item, "there are too many such images");
+            Remains { not_looked_for: Some(reason), ..Remains::default() }
+        };
         found.insert(item.item, remains);
     }
     let lines = reconcile(&items, outcomes, &found);

@@ -4,6 +4,7 @@
 use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError,
+    export::ExportTask,
     failure::AwsFailure,
     id::{ImageId, Region},
     item::Item,
@@ -17,27 +18,36 @@ use ami_backup_core::{
 /// # Errors
 /// What passes, so that the step is tried again. What does not is in what is returned: the report is
 /// written all the same.
-pub(crate) async fn remains(aws: &Aws, item: &Item) -> Result<Remains, StepError> {
+///
+/// `exports` is the list of export tasks, once an image has needed it.
+pub(crate) async fn remains(
+    aws: &Aws,
+    item: &Item,
+    exports: &mut Option<Vec<ExportTask>>,
+) -> Result<Remains, StepError> {
     let mut found = Remains::default();
-    match look(aws, item, &mut found).await {
-        Ok(()) => Ok(found),
-        Err(failure) => {
-            let error = failure.into_step_error(format!("look for what run {} left", item.run.run));
-            match error.name {
-                ErrorName::Throttled | ErrorName::Transient => Err(error),
-                _ => Ok(Remains { not_looked_for: not_looked_for(&error.to_string()).not_looked_for, ..found }),
-            }
+    if let Err(failure) = look(aws, item, exports, &mut found).await {
+        let error = failure.into_step_error(format!("look for what run {} left", item.run.run));
+        if matches!(error.name, ErrorName::Throttled | ErrorName::Transient) {
+            return Err(error);
         }
+        found.not_looked_for = Some(not_looked_for(item, &error.to_string()));
     }
+    Ok(found)
 }
 
-/// Nothing was looked for, for a reason.
-pub(crate) fn not_looked_for(reason: &str) -> Remains {
-    let how = format!("what it left was not looked for, because {reason}; it carries the tag {TAG_RUN}");
-    Remains { not_looked_for: Some(how), ..Remains::default() }
+/// Says that something was not looked for, why, and how a person finds it.
+pub(crate) fn not_looked_for(item: &Item, reason: &str) -> String {
+    let run = &item.run.run;
+    format!("what it left was not looked for, because {reason}; it carries the tag {TAG_RUN} with the value {run}")
 }
 
-async fn look(aws: &Aws, item: &Item, found: &mut Remains) -> Result<(), AwsFailure> {
+async fn look(
+    aws: &Aws,
+    item: &Item,
+    exports: &mut Option<Vec<ExportTask>>,
+    found: &mut Remains,
+) -> Result<(), AwsFailure> {
     let home = aws.home();
     if let Some(instance) = &item.source.instance_id {
         found.image_id = made(aws, home, item, instance.as_str()).await?;
@@ -58,12 +68,16 @@ async fn look(aws: &Aws, item: &Item, found: &mut Remains) -> Result<(), AwsFail
     }
     if item.policy.export.is_some() {
         let is = |tag: Option<&String>, value: &str| tag.is_some_and(|tag| tag == value);
-        let ours = aws.export_tasks().await?.into_iter().find(|task| {
+        let tasks = match exports {
+            Some(tasks) => tasks,
+            None => exports.insert(aws.export_tasks().await?),
+        };
+        let ours = tasks.iter().find(|task| {
             is(task.tags.get(TAG_RUN), &item.run.run)
                 && is(task.tags.get(TAG_SOURCE), image.as_str())
                 && !task.has_failed()
         });
-        found.export_task_id = ours.map(|task| task.task_id);
+        found.export_task_id = ours.map(|task| task.task_id.clone());
     }
     Ok(())
 }

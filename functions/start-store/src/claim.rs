@@ -51,7 +51,10 @@ async fn last_claim(aws: &Aws, bucket: &BucketName, prefix: &str) -> Result<Opti
     let read = aws.read_text(aws.home(), bucket, key).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
     let number = key.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".json")).and_then(|n| n.parse().ok());
     let claim = read.and_then(|text| serde_json::from_str(&text).ok());
-    let broken = || StepError::new(ErrorName::Conflict, format!("read {name}"), "it is no claim on storing an image");
+    let broken = || {
+        StepError::new(ErrorName::Conflict, format!("read {name}"), "it is no claim on storing an image")
+            .in_region(aws.home())
+    };
     number.zip(claim).map(Some).ok_or_else(broken)
 }
 

@@ -209,7 +209,7 @@ impl Lambda {
         match fault {
             None => Some(once().await),
             Some(TaskFault::Raises(error)) => {
-                let cause = json!({"errorType": error, "errorMessage": "the trial wants it so"});
+                let cause = json!({"errorType": error, "errorMessage": "it was planned to fail"});
                 Some(Err(Failure::new(error, cause.to_string())))
             }
             Some(TaskFault::HangsBefore) => None,

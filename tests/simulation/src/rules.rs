@@ -250,7 +250,6 @@ pub fn nothing_is_made_twice(before: &Things, after: &Things, touched: &Touched)
     for thing in after.beyond(before).filter(|thing| !thing.is_bad() && !touched.contains(&thing.id)) {
         let identity = match thing.kind {
             "image" | "export" => thing.tags.get(TOKEN).map(String::as_str),
-            "store" => Some(thing.id.as_str()),
             _ => None,
         };
         let Some(identity) = identity else { continue };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use ami_backup_simulator::account::AccountFile;
-use ami_backup_tests::{IMAGE, project};
+use ami_backup_tests::{demo_account, furnish, project};
 use serde_json::Value;
 
 /// An example of a machine.
@@ -56,14 +56,8 @@ fn json(name: &str) -> Value {
 
 /// The demo account, with everything on its image that copying or restoring can lose.
 pub fn account() -> AccountFile {
-    let text = include_str!("../../simulator/accounts/demo.json");
-    let mut file: AccountFile = serde_json::from_str(text).expect("the demo account is valid");
-    let images = file.accounts.iter_mut().flat_map(|account| &mut account.images);
-    for image in images.filter(|image| image.id == IMAGE) {
-        image.deprecate_at = "2027-06-01T00:00:00Z".parse().ok();
-        image.deregistration_protection = true;
-        image.machine.uefi_data = Some("QU1aTlVFRkk=".into());
-    }
+    let mut file = demo_account();
+    furnish(&mut file);
     file
 }
 

@@ -212,7 +212,7 @@ impl Process {
             }
             Some(Planned::Wrong(CallFault::DiesBefore, _)) => return self.die().await,
             Some(Planned::Wrong(fault, _)) => refusal(fault, &service, &action),
-            Some(Planned::Doomed) => Some(Effect::FailTask { reason: "the trial wants it to fail".into() }),
+            Some(Planned::Doomed) => Some(Effect::FailTask { reason: "it was planned to fail".into() }),
             None => None,
         };
         // The simulator answers without waiting, so that no other call meets this rule.
