@@ -84,3 +84,31 @@ async fn what_an_unreported_image_left_is_looked_for_and_what_cannot_be_is_said(
     let found = claims(&good(&stage, "report-backup", again).await);
     assert!(found[0].1.as_str().is_some_and(|note| note.contains("was not looked for")), "{found:?}");
 }
+
+/// A leg can fail after an earlier try of it, or an earlier start of the run, has made something.
+#[tokio::test]
+async fn what_a_failed_leg_left_without_knowing_it_is_looked_for() {
+    let stage = furnished();
+    crate::driver::backup(&stage, json!({"imageIds": [IMAGE], "copyTo": ["eu-west-1"], "run": "r"})).await;
+    stage.pass(1);
+    let input = json!({"imageIds": [IMAGE], "copyTo": ["eu-west-1"], "run": "r"});
+    let again = good(&stage, "select-images", json!({"input": input})).await;
+    let item = items_of(&stage, &again).await[0].clone();
+    let failed = |leg: &str, region: &str| {
+        let error = json!({"name": "Conflict", "message": "it was to fail"});
+        json!({"source": IMAGE, "leg": leg, "region": region, "result": "FAILED", "error": error})
+    };
+    let outcome = json!({"item": 0, "lines": [failed("store", HOME), failed("copy", "eu-west-1")]});
+    let stored = StoredObject { body: outcome.to_string().into_bytes(), ..StoredObject::default() };
+    let key = format!("{}outcomes/0.json", item["run"]["attempt"].as_str().unwrap());
+    stage.objects.insert(BUCKET, &key, stored).unwrap();
+    let report = good(&stage, "report-backup", again).await;
+    let cause: Value = serde_json::from_str(report["cause"].as_str().unwrap()).unwrap();
+    let claims: Vec<_> = cause["failed"].as_array().unwrap().iter().map(|line| line["claim"].clone()).collect();
+    assert_eq!(
+        (claims[0]["id"].as_str(), claims[0]["state"].as_str()),
+        (Some("ami-0a1b2c3d4e5f60001.bin"), Some("unfinished"))
+    );
+    assert!(claims[1]["id"].as_str().is_some_and(|id| id.starts_with("ami-") && id != IMAGE), "{claims:?}");
+    assert_eq!(cause["failed"][0]["error"]["name"], "Conflict");
+}

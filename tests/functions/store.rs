@@ -297,3 +297,22 @@ async fn another_path_means_another_object_unless_ec2_keeps_one_per_bucket() {
         assert_eq!(turn["subject"]["adopted"], !per_key);
     }
 }
+
+/// A task shows some minutes after it was asked for, and that may be hours after the first try.
+#[tokio::test]
+async fn what_was_refused_for_hours_and_then_accepted_is_not_missed_at_once() {
+    let stage = Stage::demo();
+    let mut turn = unchecked(IMAGE, BUCKET);
+    turn["firstTriedAt"] = json!(stage.now().to_string());
+    turn["deadline"] = json!("2027-01-01T00:00:00Z");
+    turn["status"] = json!("DEFERRED");
+    stage.pass(90);
+    let accepted = good(&stage, "start-store", turn).await;
+    assert_eq!(accepted["status"], "IN_PROGRESS");
+    let unseen = Stage::demo();
+    unseen.pass(95);
+    assert_eq!(good(&unseen, "check-store", accepted.clone()).await["status"], "IN_PROGRESS");
+    unseen.pass(10);
+    let error = call(&unseen, "check-store", accepted).await.unwrap_err();
+    assert_eq!(error.name.as_str(), "ResourceFailed");
+}

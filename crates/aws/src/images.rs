@@ -208,6 +208,8 @@ fn facts(call: &Call<'_>, image: &Image) -> Result<ImageFacts, AwsFailure> {
         attributes: attributes(image),
         root_device_type: root.as_str().to_owned(),
         deprecation_time: owned(image.deprecation_time()),
+        last_launched_time: owned(image.last_launched_time()),
+        source_instance_id: owned(image.source_instance_id()),
         deregistration_protection: owned(image.deregistration_protection()),
         public: image.public() == Some(true),
         owner_alias: owned(image.image_owner_alias()),

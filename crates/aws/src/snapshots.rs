@@ -57,6 +57,7 @@ fn facts(call: &Call<'_>, snapshot: &Snapshot) -> Result<SnapshotFacts, AwsFailu
         encrypted: snapshot.encrypted() == Some(true),
         kms_key_id: snapshot.kms_key_id().map(str::to_owned),
         owner_id: snapshot.owner_id().unwrap_or_default().to_owned(),
+        description: snapshot.description().unwrap_or_default().to_owned(),
         tags: read(snapshot.tags()),
     })
 }

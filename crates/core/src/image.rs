@@ -125,6 +125,12 @@ pub struct ImageFacts {
     /// When it is deprecated, as EC2 writes it.
     #[serde(default)]
     pub deprecation_time: Option<String>,
+    /// When an instance was last launched from it, as EC2 writes it, a day late; to its owner only.
+    #[serde(default)]
+    pub last_launched_time: Option<String>,
+    /// The instance that it was made of, where EC2 knows.
+    #[serde(default)]
+    pub source_instance_id: Option<String>,
     /// `disabled`, or how it is protected.
     #[serde(default)]
     pub deregistration_protection: Option<String>,
@@ -214,6 +220,9 @@ pub struct SnapshotFacts {
     /// Account that owns it.
     #[serde(default)]
     pub owner_id: String,
+    /// Its description: EC2 and other services write into it what they made it for.
+    #[serde(default)]
+    pub description: String,
     /// Its tags.
     #[serde(default)]
     pub tags: Tags,
@@ -452,12 +461,29 @@ pub(crate) mod tests {
             attributes: [("Architecture".to_owned(), "x86_64".to_owned())].into(),
             root_device_type: "ebs".into(),
             deprecation_time: None,
+            last_launched_time: None,
+            source_instance_id: None,
             deregistration_protection: None,
             public: false,
             owner_alias: None,
             product_codes: Vec::new(),
             tags: Tags::new(),
             mappings: vec![DeviceMapping { device_name: "/dev/xvda".into(), ebs: Some(ebs), virtual_name: None }],
+        }
+    }
+
+    pub(crate) fn snapshot(id: &str) -> SnapshotFacts {
+        SnapshotFacts {
+            snapshot_id: id.parse().unwrap_or_else(|_| unreachable!()),
+            state: "completed".into(),
+            progress_percent: Some(100),
+            volume_size_gib: 8,
+            full_size_bytes: None,
+            encrypted: false,
+            kms_key_id: None,
+            owner_id: "111122223333".into(),
+            description: String::new(),
+            tags: Tags::new(),
         }
     }
 
@@ -625,16 +651,11 @@ pub(crate) mod tests {
 
     #[test]
     fn progress_counts_by_size() {
-        let snapshot = |state: &str, percent, gib| SnapshotFacts {
-            snapshot_id: "snap-12345678".parse().unwrap_or_else(|_| unreachable!()),
+        let snapshot = |state: &str, progress_percent, volume_size_gib| SnapshotFacts {
             state: state.into(),
-            progress_percent: percent,
-            volume_size_gib: gib,
-            full_size_bytes: None,
-            encrypted: false,
-            kms_key_id: None,
-            owner_id: String::new(),
-            tags: Tags::new(),
+            progress_percent,
+            volume_size_gib,
+            ..snapshot("snap-12345678")
         };
         assert_eq!(snapshot_progress(&[snapshot("completed", None, 10), snapshot("pending", Some(0), 90)]), Some(10));
         assert_eq!(snapshot_progress(&[]), None);

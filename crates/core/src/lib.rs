@@ -9,6 +9,7 @@
 //! the next, [`record`] keeps what a restore will need, and [`report`] says in the end what is so.
 
 pub mod adopt;
+pub mod cleanup;
 pub mod copy;
 pub mod error;
 pub mod export;

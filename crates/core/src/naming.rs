@@ -13,8 +13,16 @@ pub const TAG_RUN: &str = "ami-backup:run";
 pub const TAG_POLICY: &str = "ami-backup:policy";
 /// The instance or image that it was made from.
 pub const TAG_SOURCE: &str = "ami-backup:source";
-/// When it may go, or `never`.
+/// What the run was asked to back up: of a copy of an image of an instance, the instance.
+pub const TAG_ORIGIN: &str = "ami-backup:origin";
+/// When it may go: a time, [`NEVER`] or [`BY_POLICY`].
 pub const TAG_EXPIRES: &str = "ami-backup:expires";
+/// Of what no clean-up may remove.
+pub const NEVER: &str = "never";
+/// Of what goes when the retention of a clean-up no longer keeps it.
+pub const BY_POLICY: &str = "by-policy";
+/// On a snapshot: the image with which it goes, written just before that image is deregistered.
+pub const TAG_RETIRES_WITH: &str = "ami-backup:retires-with";
 /// Which attempt made it: see [`token`].
 pub const TAG_TOKEN: &str = "ami-backup:token";
 

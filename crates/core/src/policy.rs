@@ -23,7 +23,7 @@ const UNREPLACED_TIME: &str = "<aws.scheduler.scheduled-time>";
 const NAME_SUFFIX: usize = 13;
 
 /// The longest run, so that it fits a tag value with room to spare.
-const LONGEST_RUN: usize = 128;
+pub(crate) const LONGEST_RUN: usize = 128;
 
 /// The format of a VM file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,7 +200,7 @@ pub fn run_request(
 ) -> Result<RunRequest, StepError> {
     let asked: BackupInput = input::parse(value)?;
     let scheduled = asked.scheduled_time.is_some();
-    let run = run_identity(&asked, execution_name)?;
+    let run = run_identity(asked.run.as_deref(), asked.scheduled_time.as_deref(), execution_name)?;
     let selector = selector(&asked)?;
     let policy = BackupPolicy {
         name: policy_name(asked.policy.as_deref())?,
@@ -222,16 +222,20 @@ pub fn run_request(
 }
 
 /// The identity of a run: what the input says, else the scheduled time, else the execution's name.
-fn run_identity(asked: &BackupInput, execution_name: Option<&str>) -> Result<String, StepError> {
-    if asked.scheduled_time.as_deref() == Some(UNREPLACED_TIME) {
+pub(crate) fn run_identity(
+    run: Option<&str>,
+    scheduled_time: Option<&str>,
+    execution_name: Option<&str>,
+) -> Result<String, StepError> {
+    if scheduled_time == Some(UNREPLACED_TIME) {
         return Err(StepError::input(
             "scheduledTime",
             format!("`{UNREPLACED_TIME}` was not replaced by the scheduler, so every run would be the same run"),
         ));
     }
-    let (path, run) = match (&asked.run, &asked.scheduled_time, execution_name) {
-        (Some(run), _, _) => ("run", run.as_str()),
-        (None, Some(time), _) => ("scheduledTime", time.as_str()),
+    let (path, run) = match (run, scheduled_time, execution_name) {
+        (Some(run), _, _) => ("run", run),
+        (None, Some(time), _) => ("scheduledTime", time),
         (None, None, Some(name)) => ("executionName", name),
         (None, None, None) => return Err(StepError::input("run", "give the run a name")),
     };

@@ -190,17 +190,8 @@ pub(crate) mod tests {
         if let Some(ebs) = image.mappings[0].ebs.as_mut() {
             ebs.snapshot_id = Some(snapshot_id.clone());
         }
-        let snapshot = SnapshotFacts {
-            snapshot_id,
-            state: "completed".into(),
-            progress_percent: Some(100),
-            volume_size_gib: 8,
-            full_size_bytes: None,
-            encrypted: false,
-            kms_key_id: None,
-            owner_id: "111122223333".into(),
-            tags: Tags::new(),
-        };
+        let mut snapshot = crate::image::tests::snapshot("snap-12345678");
+        snapshot.snapshot_id = snapshot_id;
         Survey { image, launch_permissions: LaunchPermissions::default(), uefi_data: None, snapshots: vec![snapshot] }
     }
 

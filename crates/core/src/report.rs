@@ -227,7 +227,7 @@ pub fn lines(item: &Item, failure: Option<&CaughtError>, outcomes: &[LegOutcome]
 }
 
 /// The legs that a policy asks for, each with the Region that tells it from others of its kind.
-fn planned_legs(item: &Item) -> Vec<(Leg, Option<Region>)> {
+fn planned_legs(item: &Item) -> Vec<LegPlace> {
     let home = || Some(item.run.region.clone());
     let mut legs = Vec::new();
     legs.extend(item.policy.store.as_ref().map(|_| (Leg::Store, home())));
@@ -334,7 +334,7 @@ fn subject<S: serde::de::DeserializeOwned>(turn: &Value) -> Option<S> {
     serde_json::from_value::<Turn<S>>(turn.clone()).ok().map(|turn| turn.subject)
 }
 
-/// What a run left of an image whose execution left no outcome, as far as it is found by its tags.
+/// What a run left of an image, as far as it is found by its tags.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Remains {
     /// Image that was made of an instance.
@@ -349,45 +349,78 @@ pub struct Remains {
     pub not_looked_for: Option<String>,
 }
 
-/// The items that left no outcome.
-pub fn without_outcome<'a>(items: &'a [Item], outcomes: &[Outcome]) -> Vec<&'a Item> {
-    items.iter().filter(|item| !outcomes.iter().any(|outcome| outcome.item == item.item)).collect()
+impl Remains {
+    fn claim(&self, item: &Item, leg: Leg, region: Option<&Region>) -> Option<Claim> {
+        let (id, bucket) = match leg {
+            Leg::Image => (self.image_id.as_ref().map(ToString::to_string), None),
+            Leg::Copy => (region.and_then(|region| self.copies.get(region)).map(ToString::to_string), None),
+            Leg::Store => (self.object_key.clone(), item.policy.store.as_ref().map(|store| store.bucket.clone())),
+            Leg::Export => (self.export_task_id.clone(), None),
+        };
+        let region = region.unwrap_or(&item.run.region).clone();
+        id.map(|id| Claim { id, region, bucket, state: "unfinished".into(), size_bytes: None })
+    }
 }
 
-/// All lines of a run: those of the outcomes, and for each item that left none what remains of it, by
-/// the number of the item.
+/// A leg, and the Region that tells it from others of its kind.
+pub type LegPlace = (Leg, Option<Region>);
+
+/// What has to be looked for: of each item the legs of which nothing says what they left, for want of an outcome or
+/// because they failed without a claim. A step that fails may have made something in an earlier try, or in an earlier
+/// start of the run.
+pub fn unclaimed<'a>(items: &'a [Item], outcomes: &[Outcome]) -> Vec<(&'a Item, Vec<LegPlace>)> {
+    let legs = |item: &Item| match outcomes.iter().find(|outcome| outcome.item == item.item) {
+        None => std::iter::once((Leg::Image, Some(item.run.region.clone()))).chain(planned_legs(item)).collect(),
+        Some(outcome) => {
+            let failed = outcome.lines.iter().filter(|line| says_nothing(line));
+            failed.map(|line| (line.leg, line.region.clone())).collect::<Vec<_>>()
+        }
+    };
+    items.iter().map(|item| (item, legs(item))).filter(|(_, legs)| !legs.is_empty()).collect()
+}
+
+fn says_nothing(line: &ReportLine) -> bool {
+    line.result == LegResult::Failed && line.claim.is_none()
+}
+
+/// All lines of a run: those of the outcomes, and for each item that left none what remains of it, by the number of the
+/// item. Whatever was found is claimed as unfinished.
 pub fn reconcile(items: &[Item], outcomes: Vec<Outcome>, remains: &BTreeMap<u32, Remains>) -> Vec<ReportLine> {
     let mut by_item: BTreeMap<u32, Vec<ReportLine>> =
         outcomes.into_iter().map(|outcome| (outcome.item, outcome.lines)).collect();
+    let nothing = Remains::default();
     let lines = |item: &Item| {
-        let reported = by_item.remove(&item.item);
-        reported.unwrap_or_else(|| remaining_lines(item, remains.get(&item.item).cloned().unwrap_or_default()))
+        let remains = remains.get(&item.item).unwrap_or(&nothing);
+        match by_item.remove(&item.item) {
+            Some(lines) => lines.into_iter().map(|line| with_remains(item, line, remains)).collect(),
+            None => remaining_lines(item, remains),
+        }
     };
     items.iter().flat_map(lines).collect()
 }
 
-/// The lines of an image that left no outcome: nothing of it counts as done, and whatever was found is
-/// claimed as unfinished.
-fn remaining_lines(item: &Item, remains: Remains) -> Vec<ReportLine> {
+/// A line with what was found of a leg that failed without a claim.
+fn with_remains(item: &Item, mut line: ReportLine, remains: &Remains) -> ReportLine {
+    if says_nothing(&line) {
+        line.claim = remains.claim(item, line.leg, line.region.as_ref());
+        line.notes.extend(remains.not_looked_for.clone());
+    }
+    line
+}
+
+/// The lines of an image that left no outcome: nothing of it counts as done.
+fn remaining_lines(item: &Item, remains: &Remains) -> Vec<ReportLine> {
     let mut item = item.clone();
     let home = item.run.region.clone();
-    item.awaited = remains.image_id.map(|image_id| Awaited { image_id, region: home.clone() });
+    item.awaited = remains.image_id.clone().map(|image_id| Awaited { image_id, region: home });
     let error = || unreported("the execution of this image ended without an outcome");
     let mut image = failed_image(&item, error());
-    image.notes.extend(remains.not_looked_for);
-    let mut lines = vec![image];
-    for (leg, region) in planned_legs(&item) {
-        let (id, bucket) = match leg {
-            Leg::Copy => (region.as_ref().and_then(|region| remains.copies.get(region)).map(ToString::to_string), None),
-            Leg::Store => (remains.object_key.clone(), item.policy.store.as_ref().map(|store| store.bucket.clone())),
-            Leg::Export => (remains.export_task_id.clone(), None),
-            Leg::Image => (None, None),
-        };
-        let place = region.clone().unwrap_or_else(|| home.clone());
-        let claim = id.map(|id| Claim { id, region: place, bucket, state: "unfinished".into(), size_bytes: None });
-        lines.push(ReportLine { result: LegResult::Failed, error: Some(error()), claim, ..blank(&item, leg, region) });
-    }
-    lines
+    image.notes.extend(remains.not_looked_for.clone());
+    let legs = planned_legs(&item).into_iter().map(|(leg, region)| {
+        let claim = remains.claim(&item, leg, region.as_ref());
+        ReportLine { result: LegResult::Failed, error: Some(error()), claim, ..blank(&item, leg, region) }
+    });
+    std::iter::once(image).chain(legs).collect()
 }
 
 /// The verdict on the lines of a run.
@@ -623,11 +656,57 @@ mod tests {
     }
 
     #[test]
-    fn an_item_without_an_outcome_is_one_that_no_outcome_names() {
+    fn what_is_looked_for_is_what_no_outcome_tells() {
         let items = [item(0), item(1), item(2)];
-        let outcome = |item| Outcome { item, lines: Vec::new() };
-        let missing = without_outcome(&items, &[outcome(2), outcome(0), outcome(7)]);
-        assert_eq!(missing, [&items[1]]);
+        let (home, away) = (Some(region("us-east-1")), Some(region("eu-west-1")));
+        let of = |item: u32, lines: Vec<ReportLine>| Outcome { item, lines };
+        let failed = |leg, region: &Option<Region>| ReportLine {
+            result: LegResult::Failed,
+            ..blank(&items[0], leg, region.clone())
+        };
+        let claimed = ReportLine {
+            claim: Remains { object_key: Some("k".into()), ..Remains::default() }.claim(&items[0], Leg::Store, None),
+            ..failed(Leg::Store, &home)
+        };
+        let done = blank(&items[0], Leg::Copy, away.clone());
+        let outcomes = [
+            of(2, vec![failed(Leg::Copy, &away), claimed.clone(), done.clone()]),
+            of(0, vec![claimed, done]),
+            of(7, vec![failed(Leg::Image, &home)]),
+        ];
+        let all = vec![(Leg::Image, home.clone()), (Leg::Store, home), (Leg::Copy, away.clone())];
+        assert_eq!(unclaimed(&items, &outcomes), [(&items[1], all), (&items[2], vec![(Leg::Copy, away)])]);
+    }
+
+    #[test]
+    fn a_leg_that_failed_without_a_claim_claims_what_is_found_of_it() {
+        let failed = ReportLine { result: LegResult::Failed, ..blank(&item(0), Leg::Store, Some(region("us-east-1"))) };
+        let own = Remains { object_key: Some("own".into()), ..Remains::default() }.claim(&item(0), Leg::Store, None);
+        let lines = vec![
+            failed.clone(),
+            ReportLine { leg: Leg::Copy, region: Some(region("eu-west-1")), ..failed.clone() },
+            ReportLine { leg: Leg::Copy, region: Some(region("eu-west-2")), ..failed.clone() },
+            ReportLine { claim: own, ..failed.clone() },
+            ReportLine { result: LegResult::Ok, ..failed },
+        ];
+        let remains = Remains {
+            object_key: Some("ami-12345678.bin".into()),
+            copies: [(region("eu-west-1"), "ami-00000002".parse().unwrap_or_else(|_| unreachable!()))].into(),
+            not_looked_for: Some("not everything was looked for".into()),
+            ..Remains::default()
+        };
+        let all = reconcile(&[item(0)], vec![Outcome { item: 0, lines }], &[(0, remains)].into());
+        let told: Vec<_> =
+            all.iter().map(|line| (line.claim.as_ref().map(|claim| claim.id.as_str()), line.notes.len())).collect();
+        assert_eq!(
+            told,
+            [(Some("ami-12345678.bin"), 1), (Some("ami-00000002"), 1), (None, 1), (Some("own"), 0), (None, 0)]
+        );
+        let place = all[1].claim.as_ref().map(|claim| (claim.region.as_str(), claim.state.as_str()));
+        assert_eq!(place, Some(("eu-west-1", "unfinished")));
+        assert!(
+            all[0].claim.as_ref().is_some_and(|claim| claim.bucket.is_some() && claim.region == region("us-east-1"))
+        );
     }
 
     #[test]

@@ -231,13 +231,12 @@ pub enum StoreCheck {
     ObjectMissing,
 }
 
-/// Decides what a look at the tasks and at the object means.
+/// Decides what a look at the tasks and at the object means, `age` after the task was asked for.
 pub fn store_check(
     subject: &StoreSubject,
     tasks: &[StoreTask],
     object: Option<ObjectFacts>,
-    first_tried_at: Timestamp,
-    now: Timestamp,
+    age: SignedDuration,
 ) -> StoreCheck {
     let mine = newest_first(subject, tasks);
     let running = mine.iter().find(|task| is_running(task));
@@ -260,10 +259,8 @@ pub fn store_check(
             object.size_bytes, subject.size_gib
         )),
         (Some(_), None) => StoreCheck::ObjectMissing,
-        (None, None) if now.duration_since(first_tried_at) < SETTLING => {
-            StoreCheck::InProgress("not visible yet".into(), None)
-        }
-        (None, None) if now.duration_since(first_tried_at) >= TASK_HISTORY => {
+        (None, None) if age < SETTLING => StoreCheck::InProgress("not visible yet".into(), None),
+        (None, None) if age >= TASK_HISTORY => {
             StoreCheck::Failed("EC2 no longer shows a task this old, and the object is not there".into())
         }
         (None, None) => StoreCheck::Failed("EC2 shows no task for it, and the object is not there".into()),
@@ -402,7 +399,7 @@ mod tests {
 
     #[test]
     fn done_needs_both_the_task_and_the_object() {
-        let check = |tasks: &[StoreTask], object| store_check(&subject(), tasks, object, at(100), at(101));
+        let check = |tasks: &[StoreTask], object| store_check(&subject(), tasks, object, SignedDuration::from_hours(1));
         assert_eq!(check(&[task("Completed", 100)], Some(object(7))), StoreCheck::Done(object(7)));
         assert_eq!(check(&[task("Completed", 100)], None), StoreCheck::ObjectMissing);
         assert!(matches!(check(&[task("Completed", 100)], Some(object(0))), StoreCheck::Failed(_)));
@@ -413,14 +410,14 @@ mod tests {
 
     #[test]
     fn after_31_days_the_object_decides() {
-        let late = at(100) + TASK_HISTORY;
-        assert_eq!(store_check(&subject(), &[], Some(object(7)), at(100), late), StoreCheck::Done(object(7)));
-        assert!(matches!(store_check(&subject(), &[], None, at(100), late), StoreCheck::Failed(_)));
+        let late = TASK_HISTORY;
+        assert_eq!(store_check(&subject(), &[], Some(object(7)), late), StoreCheck::Done(object(7)));
+        assert!(matches!(store_check(&subject(), &[], None, late), StoreCheck::Failed(_)));
     }
 
     #[test]
     fn the_failure_of_an_earlier_run_is_not_the_failure_of_this_one() {
-        let check = |task: StoreTask, object| store_check(&subject(), &[task], object, at(100), at(101));
+        let check = |task: StoreTask, object| store_check(&subject(), &[task], object, SignedDuration::from_hours(1));
         assert_eq!(check(task("Failed", 99), Some(object(7))), StoreCheck::Done(object(7)));
         for hours in [100, 101] {
             assert_eq!(check(task("Failed", hours), Some(object(7))), StoreCheck::Failed("no".into()), "{hours}");
@@ -430,7 +427,7 @@ mod tests {
 
     #[test]
     fn a_state_that_nobody_knows_is_waited_out_and_said() {
-        let look = |state| store_check(&subject(), &[task(state, 100)], None, at(100), at(101));
+        let look = |state| store_check(&subject(), &[task(state, 100)], None, SignedDuration::from_hours(1));
         assert_eq!(look("Queued"), StoreCheck::InProgress("Queued".into(), Some(40)));
         assert_eq!(look("InProgress"), StoreCheck::InProgress("stored".into(), Some(40)));
     }
@@ -439,13 +436,16 @@ mod tests {
     fn a_task_for_another_path_of_the_bucket_is_not_ours_once_the_key_is_known() {
         let subject = StoreSubject { key: Some("a/ami-12345678.bin".into()), ..subject() };
         let tasks = [task("Failed", 102), StoreTask { key: "a/ami-12345678.bin".into(), ..task("Completed", 101) }];
-        assert_eq!(store_check(&subject, &tasks, Some(object(7)), at(100), at(103)), StoreCheck::Done(object(7)));
+        assert_eq!(
+            store_check(&subject, &tasks, Some(object(7)), SignedDuration::from_hours(3)),
+            StoreCheck::Done(object(7))
+        );
         assert_eq!(store_start(&subject, &tasks[..1], None, at(100)), StoreStart::Create);
     }
 
     #[test]
     fn a_task_that_is_not_shown_is_too_old_only_after_31_days() {
-        let reason = |hours: i64| match store_check(&subject(), &[], None, at(100), at(100 + hours)) {
+        let reason = |hours: i64| match store_check(&subject(), &[], None, SignedDuration::from_hours(hours)) {
             StoreCheck::Failed(reason) => reason,
             other => format!("{other:?}"),
         };
@@ -456,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_new_task_may_be_invisible_for_a_while() {
-        let check = |seconds| store_check(&subject(), &[], None, at(100), at(100) + SignedDuration::from_secs(seconds));
+        let check = |seconds| store_check(&subject(), &[], None, SignedDuration::from_secs(seconds));
         for soon in [0, 30, 599] {
             assert!(matches!(check(soon), StoreCheck::InProgress(..)), "{soon}");
         }

@@ -37,6 +37,9 @@ pub struct Turn<S> {
     /// When this was first tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first_tried_at: Option<Timestamp>,
+    /// When what is waited for was asked for: later than the first try if that was refused for quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
     /// When waiting ends with `DeadlineExceeded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Timestamp>,
@@ -105,6 +108,7 @@ impl<S> Turn<S> {
             status: None,
             wait_seconds: None,
             first_tried_at: None,
+            asked_at: None,
             deadline: None,
             polls: 0,
             last_seen: None,
@@ -136,6 +140,7 @@ impl<S> Turn<S> {
     pub fn in_progress(mut self, what: &str, percent: Option<u8>, look: &Look<'_>) -> Result<Self, StepError> {
         let seen = self.last_seen.take();
         self.stop_if_late(seen.as_deref().unwrap_or(what), ErrorName::DeadlineExceeded, look)?;
+        self.asked_at.get_or_insert(look.now);
         self.status = Some(Status::InProgress);
         self.wait_seconds = Some(self.seconds_to_wait(percent, look));
         self.last_seen = Some(percent.map_or_else(|| what.to_owned(), |percent| format!("{what} {percent} %")));
@@ -173,11 +178,18 @@ impl<S> Turn<S> {
             status: self.status,
             wait_seconds: self.wait_seconds,
             first_tried_at: self.first_tried_at,
+            asked_at: self.asked_at,
             deadline: self.deadline,
             polls: self.polls,
             last_seen: self.last_seen,
             subject,
         }
+    }
+
+    /// How long ago it was asked for: what is new may not be visible everywhere yet.
+    pub fn age(&self, now: Timestamp) -> SignedDuration {
+        let since = self.asked_at.or(self.first_tried_at);
+        since.map_or(SignedDuration::ZERO, |since| now.duration_since(since))
     }
 
     fn stop_if_late(&self, seen: &str, name: ErrorName, look: &Look<'_>) -> Result<(), StepError> {
@@ -251,6 +263,20 @@ mod tests {
         for part in ["pending 98 %", "copy ami-12345678 in us-east-1"] {
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn what_was_refused_for_hours_is_new_when_it_is_accepted() -> Result<(), StepError> {
+        let minutes = |minutes| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
+        assert_eq!(turn().age(minutes(7)), SignedDuration::from_mins(7));
+        let deferred = at(minutes(30), |look| turn().deferred("too much in progress", look))?;
+        assert_eq!(deferred.age(minutes(60)), SignedDuration::from_mins(60));
+        let asked = at(minutes(60), |look| deferred.in_progress("stored", Some(0), look))?;
+        let later = at(minutes(65), |look| asked.in_progress("stored", Some(9), look))?;
+        assert_eq!(later.age(minutes(70)), SignedDuration::from_mins(10));
+        assert_eq!(later.with_subject(1).age(minutes(70)), SignedDuration::from_mins(10));
+        assert_eq!(Turn::new(()).age(minutes(70)), SignedDuration::ZERO);
+        Ok(())
     }
 
     #[test]

@@ -40,8 +40,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<ExportSubject>) -> Res
     let task = aws.export_task(&task_id).await.map_err(|f| f.into_step_error(format!("look at {task_id}")))?;
     let fail = |name: ErrorName, reason: String| StepError::new(name, &doing, reason).in_region(aws.home());
     let Some(task) = task else {
-        let age = turn.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
-        let name = if age < SETTLING { ErrorName::NotYetVisible } else { ErrorName::ResourceFailed };
+        let name = if turn.age(now) < SETTLING { ErrorName::NotYetVisible } else { ErrorName::ResourceFailed };
         return Err(fail(name, "EC2 does not show the task".into()));
     };
     if task.has_failed() {

@@ -49,8 +49,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<Waiting>) -> Result<Tu
     let look = Look::new(aws.settings(), &doing, &region, now);
     let image = aws.image(&region, &image_id).await.map_err(|f| f.into_step_error(format!("look at {image_id}")))?;
     let Some(image) = image else {
-        let age = turn.first_tried_at.map_or(SignedDuration::ZERO, |first| now.duration_since(first));
-        let (name, reason) = if age < SETTLING {
+        let (name, reason) = if turn.age(now) < SETTLING {
             (ErrorName::NotYetVisible, "EC2 does not show it yet")
         } else {
             (ErrorName::ResourceFailed, "EC2 no longer shows it: it was deregistered, or the Region is another")

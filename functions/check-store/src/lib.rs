@@ -41,8 +41,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<StoreSubject>) -> Resu
         .object(aws.home(), &bucket, &key)
         .await
         .map_err(|f| f.into_step_error(format!("look for s3://{bucket}/{key}")))?;
-    let first_tried_at = turn.first_tried_at.unwrap_or(now);
-    match store_check(subject, &tasks, object, first_tried_at, now) {
+    match store_check(subject, &tasks, object, turn.age(now)) {
         StoreCheck::Done(object) => {
             if tasks.is_empty() {
                 check_against_record(aws, subject, &object, &doing).await?;

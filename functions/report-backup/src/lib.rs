@@ -10,14 +10,14 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     item::Item,
     naming::{attempt_prefix, report_key},
-    report::{Outcome, Remains, ReportLine, Verdict, cause, reconcile, summary, verdict, without_outcome},
+    report::{Outcome, Remains, ReportLine, Verdict, cause, reconcile, summary, unclaimed, verdict},
     selection::{ObjectPlace, Selection},
 };
 use serde::Serialize;
 
 use crate::remains::{not_looked_for, remains};
 
-/// Images without an outcome are looked for by some five calls each, one after the other: so many fit
+/// What is left of an image is looked for by some five calls, one after the other: so many fit
 /// into an invocation, and into what EC2 allows at once.
 const MOST_LOOKED_FOR: u32 = 50;
 
@@ -80,9 +80,9 @@ pub async fn handle(aws: &Aws, _now: Timestamp, selection: Selection) -> Result<
     // An outcome that cannot be read is one that is missing: its image is then reported as unreported.
     let outcomes: Vec<Outcome> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
     let (mut found, mut exports) = (BTreeMap::new(), None);
-    for (number, item) in (0..).zip(without_outcome(&items, &outcomes)) {
+    for (number, (item, legs)) in (0..).zip(unclaimed(&items, &outcomes)) {
         let remains = if number < MOST_LOOKED_FOR {
-            remains(aws, item, &mut exports).await?
+            remains(aws, item, &legs, &mut exports).await?
         } else {
             let reason = not_looked_for(item, "there are too many such images");
             Remains { not_looked_for: Some(reason), ..Remains::default() }

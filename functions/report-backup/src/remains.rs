@@ -1,5 +1,5 @@
-//! Owns looking for what a run left of an image whose execution left no outcome: by tags, and by the
-//! key that EC2 gives an object.
+//! Owns looking for what a run left of an image where no outcome says so: by tags, and by the key that EC2 gives an
+//! object.
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
@@ -9,11 +9,11 @@ use ami_backup_core::{
     id::{ImageId, Region},
     item::Item,
     naming::{TAG_RUN, TAG_SOURCE, predicted_object_key},
-    report::Remains,
+    report::{Leg, LegPlace, Remains},
     store::key_in_bucket,
 };
 
-/// Looks once.
+/// Looks once for what the legs left.
 ///
 /// # Errors
 /// What passes, so that the step is tried again. What does not is in what is returned: the report is
@@ -23,10 +23,11 @@ use ami_backup_core::{
 pub(crate) async fn remains(
     aws: &Aws,
     item: &Item,
+    legs: &[LegPlace],
     exports: &mut Option<Vec<ExportTask>>,
 ) -> Result<Remains, StepError> {
     let mut found = Remains::default();
-    if let Err(failure) = look(aws, item, exports, &mut found).await {
+    if let Err(failure) = look(aws, item, legs, exports, &mut found).await {
         let error = failure.into_step_error(format!("look for what run {} left", item.run.run));
         if matches!(error.name, ErrorName::Throttled | ErrorName::Transient) {
             return Err(error);
@@ -45,6 +46,7 @@ pub(crate) fn not_looked_for(item: &Item, reason: &str) -> String {
 async fn look(
     aws: &Aws,
     item: &Item,
+    legs: &[LegPlace],
     exports: &mut Option<Vec<ExportTask>>,
     found: &mut Remains,
 ) -> Result<(), AwsFailure> {
@@ -53,12 +55,13 @@ async fn look(
         found.image_id = made(aws, home, item, instance.as_str()).await?;
     }
     let Some(image) = item.source.image_id.clone().or_else(|| found.image_id.clone()) else { return Ok(()) };
-    for copy in &item.policy.copies {
-        if let Some(id) = made(aws, &copy.region, item, image.as_str()).await? {
-            found.copies.insert(copy.region.clone(), id);
+    let wanted = |leg: Leg| legs.iter().filter(move |(wanted, _)| *wanted == leg);
+    for region in wanted(Leg::Copy).filter_map(|(_, region)| region.as_ref()) {
+        if let Some(id) = made(aws, region, item, image.as_str()).await? {
+            found.copies.insert(region.clone(), id);
         }
     }
-    if let Some(store) = &item.policy.store {
+    if let (Some(store), Some(_)) = (&item.policy.store, wanted(Leg::Store).next()) {
         let tasks = aws.store_tasks(&image).await?;
         found.object_key = key_in_bucket(&store.bucket, &tasks).map(str::to_owned);
         if found.object_key.is_none() {
@@ -66,7 +69,7 @@ async fn look(
             found.object_key = aws.object(home, &store.bucket, &key).await?.map(|object| object.key);
         }
     }
-    if item.policy.export.is_some() {
+    if wanted(Leg::Export).next().is_some() {
         let is = |tag: Option<&String>, value: &str| tag.is_some_and(|tag| tag == value);
         let tasks = match exports {
             Some(tasks) => tasks,

@@ -46,8 +46,8 @@ impl History {
     }
 
     /// Every event so far.
-    pub fn events(&self) -> Vec<Event> {
-        self.0.borrow().clone()
+    pub fn events(&self) -> std::cell::Ref<'_, [Event]> {
+        std::cell::Ref::map(self.0.borrow(), Vec::as_slice)
     }
 
     /// Names of the states that were entered, in order.

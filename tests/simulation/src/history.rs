@@ -1,7 +1,7 @@
 //! Owns showing what happened in a trial, in the order in which it happened.
 
 use ami_backup_core::Timestamp;
-use ami_backup_engine::History;
+use ami_backup_engine::{Event, History};
 use ami_backup_simulator::calls::Call;
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const LONGEST: usize = 300;
 pub fn readable(histories: &[(String, History)], calls: &[Call]) -> Vec<String> {
     let mut lines: Vec<(Timestamp, usize, String)> = Vec::new();
     for (name, history) in histories {
-        for event in history.events() {
+        for event in history.events().iter() {
             let detail = match event.kind {
                 "ExecutionStarted" => &event.detail["input"],
                 "ExecutionSucceeded" => &event.detail["output"],
@@ -37,8 +37,12 @@ pub fn readable(histories: &[(String, History)], calls: &[Call]) -> Vec<String> 
 
 /// Everything that functions have answered, as text.
 pub fn answers(histories: &[(String, History)]) -> String {
-    let events = histories.iter().flat_map(|(_, history)| history.events());
-    events.filter(|event| event.kind == "TaskSucceeded").map(|event| event.detail.to_string()).collect()
+    let mut text = String::new();
+    for (_, history) in histories {
+        let answers = |event: &&Event| event.kind == "TaskSucceeded";
+        text.extend(history.events().iter().filter(answers).map(|event| event.detail.to_string()));
+    }
+    text
 }
 
 fn short(text: &str) -> String {

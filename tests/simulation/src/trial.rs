@@ -165,8 +165,6 @@ impl Running {
         let before = self.things().await;
         let calls_before = self.deployment.simulator.calls().all().len();
         let (first, beside) = self.first().await;
-        let (begun, made) = (self.deployment.lambda.begun(), self.deployment.wire.made());
-        let entered = self.deployment.lambda.entered_states();
         if beside.is_some() {
             self.said_by_both = format!("{first:?} {beside:?}");
         }
@@ -175,6 +173,8 @@ impl Running {
         }
         // What was left behind when the execution was stopped or failed goes on for a moment.
         self.deployment.timeline.sleep(QUIET).await;
+        let (begun, made) = (self.deployment.lambda.begun(), self.deployment.wire.made());
+        let entered = self.deployment.lambda.entered_states();
         self.deployment.wire.calm();
         self.deployment.lambda.calm();
         let between = self.things().await;

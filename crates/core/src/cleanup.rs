@@ -1,0 +1,16 @@
+//! Owns what a clean-up may remove, and why everything else stays.
+//!
+//! Deregistering an image deletes only metadata: its snapshots stay and cost money, and from them it could be made again.
+//! So both are decided together. [`policy`] is what a person asked for, [`account`] what was read of an account in a
+//! Region, [`judge`] what of it is due by retention and in nobody's use, and [`plan`] what goes in this run: what is due,
+//! as far as nobody holds it and the limits allow. Nothing here deletes anything, and whatever is not known keeps.
+
+pub mod account;
+pub mod family;
+pub mod judge;
+pub mod plan;
+pub mod policy;
+pub mod protection;
+pub mod reason;
+pub mod retention;
+pub mod usage;
