@@ -181,3 +181,283 @@ fn next_stage(image: &Image, stages: &Stages, created_at: Timestamp, now: Timest
     }
     Err(Reason::LastStage)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        cleanup::{
+            account::tests::{all_read, region},
+            policy::tests::policy,
+            usage::{User, Uses},
+        },
+        id::ImageId,
+    };
+
+    pub(crate) const NOW: &str = "2026-11-24T02:00:00Z";
+
+    pub(crate) fn now() -> Timestamp {
+        NOW.parse().unwrap_or_else(|_| unreachable!())
+    }
+
+    pub(crate) fn id(number: u32) -> ImageId {
+        format!("ami-{number:08x}").parse().unwrap_or_else(|_| unreachable!())
+    }
+
+    /// An image of ours, so many days old, of one family.
+    pub(crate) fn image(number: u32, age_days: u32) -> Image {
+        Image {
+            image_id: id(number),
+            name: format!("backup-{number}"),
+            state: ImageState::Available,
+            created_at: now().checked_sub(days(age_days)).ok(),
+            family: Some("source i-12345678, x86_64".into()),
+            in_scope: true,
+            expiry: Expiry::ByPolicy,
+            protections: Vec::new(),
+            deprecated_at: None,
+            launched_at: None,
+            snapshots: format!("snap-{number:08x}").parse().into_iter().collect(),
+            provisioned_gib: 8,
+            bin_days: None,
+        }
+    }
+
+    pub(crate) fn account(images: Vec<Image>) -> Account {
+        Account {
+            account_id: "111122223333".into(),
+            region: region(),
+            images,
+            snapshots: Vec::new(),
+            uses: Uses::default(),
+            binned: Vec::new(),
+            objects: BTreeMap::new(),
+            orphans_since: BTreeMap::new(),
+            readings: all_read(),
+            last_readings: BTreeMap::new(),
+        }
+    }
+
+    fn judged(account: &Account, asked: Value) -> Vec<(Action, Vec<&'static str>)> {
+        let judged = judge(account, &policy(asked), now()).unwrap_or_else(|error| unreachable!("{error}"));
+        let codes = |judgement: &Judgement| judgement.reasons.iter().map(Reason::code).collect();
+        judged.iter().map(|judgement| (judgement.action, codes(judgement))).collect()
+    }
+
+    /// What is said of the oldest of three images, after a change of it. The policy keeps the newest.
+    fn of_oldest(change: impl FnOnce(&mut Image)) -> (Action, Vec<&'static str>) {
+        of_oldest_under(json!({"retention": {"newest": 1}}), change)
+    }
+
+    fn of_oldest_under(asked: Value, change: impl FnOnce(&mut Image)) -> (Action, Vec<&'static str>) {
+        let mut oldest = image(3, 100);
+        change(&mut oldest);
+        judged(&account(vec![image(1, 1), image(2, 50), oldest]), asked).pop().unwrap_or_else(|| unreachable!())
+    }
+
+    #[test]
+    fn what_retention_does_not_keep_is_due() {
+        let all = judged(&account(vec![image(1, 1), image(2, 2), image(3, 3)]), json!({"retention": {"newest": 2}}));
+        assert_eq!(all[0], (Action::Keep, vec!["last-good", "among-newest"]));
+        assert_eq!(all[1], (Action::Keep, vec!["among-newest"]));
+        assert_eq!(all[2], (Action::Deregister, vec!["past-retention"]));
+    }
+
+    #[test]
+    fn what_an_image_carries_keeps_it() {
+        let kept = |change: fn(&mut Image), code| assert_eq!(of_oldest(change), (Action::Keep, vec![code]));
+        kept(|image| image.protections.push(Reason::KeepTag("Keep".into())), "keep-tag");
+        kept(|image| image.protections.push(Reason::Public), "public");
+        kept(|image| image.created_at = None, "no-age");
+        kept(|image| image.family = None, "no-family");
+        kept(|image| image.expiry = Expiry::Never, "never");
+        kept(|image| image.expiry = Expiry::Unreadable("soon".into()), "unreadable-expiry");
+        kept(|image| image.expiry = Expiry::At(now() + days(1)), "not-expired");
+        kept(|image| image.state = ImageState::Pending, "state");
+        kept(|image| image.state = ImageState::Other("transient".into()), "state");
+    }
+
+    /// Case 31: what is written on an image counts, with and without a policy that knows it.
+    #[test]
+    fn the_date_on_an_image_outlives_the_policy() {
+        let expired = |image: &mut Image| image.expiry = Expiry::At(now());
+        assert_eq!(of_oldest_under(json!({}), expired), (Action::Deregister, vec!["expired"]));
+        assert_eq!(of_oldest(expired), (Action::Deregister, vec!["expired", "past-retention"]));
+        assert_eq!(of_oldest_under(json!({}), |_| {}), (Action::Keep, vec!["no-expiry"]));
+        // A date that is over does not overrule what retention still wants.
+        assert_eq!(of_oldest_under(json!({"retention": {"newest": 3}}), expired), (Action::Keep, vec!["among-newest"]));
+    }
+
+    /// Cases 1 and 10: whatever uses it, and however it is used.
+    #[test]
+    fn what_is_in_use_stays_whichever_use_it_is() {
+        for by in [
+            User::Instance,
+            User::LaunchTemplate,
+            User::LaunchConfiguration,
+            User::SpotFleet,
+            User::Parameter,
+            User::ImageRecipe,
+            User::ContainerRecipe,
+            User::Account,
+            User::Task,
+            User::Other,
+        ] {
+            let mut account = account(vec![image(1, 1), image(2, 2), image(3, 3)]);
+            account.uses.add(id(3), by, "x");
+            let all = judged(&account, json!({"retention": {"newest": 1}}));
+            assert_eq!(all[1].0, Action::Deregister);
+            assert_eq!(all[2], (Action::Keep, vec!["in-use"]), "{by:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_launched_lately_stays_if_the_policy_says_so() {
+        let launched = |ago| move |image: &mut Image| image.launched_at = now().checked_sub(days(ago)).ok();
+        let asked = json!({"retention": {"newest": 1}, "launchedWithinDays": 30});
+        assert_eq!(of_oldest_under(asked.clone(), launched(29)), (Action::Keep, vec!["launched"]));
+        assert_eq!(of_oldest_under(asked.clone(), launched(30)).0, Action::Deregister);
+        assert_eq!(of_oldest_under(asked, |_| {}).0, Action::Deregister);
+        assert_eq!(of_oldest(launched(1)).0, Action::Deregister);
+    }
+
+    /// Case 28: when backups have failed for weeks, the last good one stays however old it is.
+    #[test]
+    fn the_last_good_backup_stays_and_what_is_newer() {
+        let mut broken = image(2, 10);
+        broken.state = ImageState::Terminal("failed".into());
+        let mut making = image(1, 0);
+        making.state = ImageState::Pending;
+        let all =
+            judged(&account(vec![making, broken, image(3, 400), image(4, 500)]), json!({"retention": {"days": 1}}));
+        assert_eq!(all[0].1, ["state", "newer-than-last-good", "young"]);
+        assert_eq!(all[1].1, ["newer-than-last-good"]);
+        assert_eq!(all[2].1, ["last-good"]);
+        assert_eq!(all[3], (Action::Deregister, vec!["past-retention"]));
+    }
+
+    #[test]
+    fn what_never_became_an_image_goes_once_a_newer_one_is_good() {
+        let broken = |image: &mut Image| image.state = ImageState::Terminal("failed".into());
+        assert_eq!(of_oldest(broken), (Action::Deregister, vec!["broken", "past-retention"]));
+    }
+
+    #[test]
+    fn where_an_object_is_required_only_what_has_one_counts_and_goes() {
+        let asked = json!({"retention": {"newest": 1}, "requireObject": true});
+        let mut account = account(vec![image(1, 1), image(2, 2), image(3, 3), image(4, 4), image(5, 5)]);
+        let all = judged(&account, asked.clone());
+        assert!(all.iter().all(|(action, codes)| *action == Action::Keep && codes.contains(&"none-verified")));
+        account.objects = [(id(2), 1 << 30), (id(3), 8 << 30), (id(4), 0), (id(5), (8 << 30) + 1)].into();
+        let all = judged(&account, asked);
+        assert_eq!(all[0].1, ["no-object", "newer-than-last-good"]);
+        assert_eq!(all[1].1, ["last-good", "among-newest"]);
+        assert_eq!(all[2], (Action::Deregister, vec!["past-retention"]));
+        assert_eq!(all[3].1, ["no-object"]);
+        assert_eq!(all[4].1, ["no-object"]);
+    }
+
+    #[test]
+    fn families_are_kept_each_by_itself() {
+        let mut other = image(3, 3);
+        other.family = Some("source i-87654321, x86_64".into());
+        let all = judged(&account(vec![image(1, 1), image(2, 2), other]), json!({"retention": {"newest": 1}}));
+        assert_eq!(
+            all.iter().map(|(action, _)| *action).collect::<Vec<_>>(),
+            [Action::Keep, Action::Deregister, Action::Keep]
+        );
+    }
+
+    #[test]
+    fn what_the_run_may_not_touch_replaces_nothing() {
+        let mut foreign = image(1, 1);
+        foreign.in_scope = false;
+        foreign.protections.push(Reason::NotOurs);
+        let all = judged(&account(vec![foreign, image(2, 2)]), json!({"retention": {"newest": 1}}));
+        assert_eq!(all[0].1, ["not-ours"]);
+        assert_eq!(all[1].1, ["last-good", "among-newest"]);
+    }
+
+    #[test]
+    fn of_two_of_one_moment_the_order_of_the_listing_decides_nothing() {
+        let due = |images| {
+            let account = account(images);
+            let judged = judge(&account, &policy(json!({"retention": {"newest": 1}})), now()).unwrap_or_default();
+            let due = judged.iter().zip(&account.images).find(|(judgement, _)| judgement.action != Action::Keep);
+            due.map(|(_, image)| image.image_id.clone())
+        };
+        assert_eq!(due(vec![image(1, 5), image(2, 5)]), due(vec![image(2, 5), image(1, 5)]));
+    }
+
+    #[test]
+    fn what_goes_knows_what_replaces_it() {
+        let judged = judge(
+            &account(vec![image(2, 2), image(1, 1), image(3, 3)]),
+            &policy(json!({"retention": {"newest": 1}})),
+            now(),
+        );
+        let good: Vec<_> = judged.unwrap_or_default().iter().map(|judgement| judgement.last_good).collect();
+        assert_eq!(good, [Some(1), Some(1), Some(1)]);
+    }
+
+    #[test]
+    fn an_image_goes_one_stage_at_a_time_and_each_from_its_age() {
+        let asked = json!({"retention": {"newest": 1},
+            "stages": {"deprecateDays": 30, "disableDays": 60, "deregisterDays": 90}});
+        let at = |age: u32, deprecated: bool, state: ImageState| {
+            of_oldest_under(asked.clone(), |image| {
+                *image = Image {
+                    created_at: now().checked_sub(days(age)).ok(),
+                    deprecated_at: deprecated.then(now),
+                    state,
+                    ..image.clone()
+                }
+            })
+        };
+        let (open, off) = (ImageState::Available, ImageState::Disabled);
+        let waits = (Action::Keep, vec!["next-stage-later"]);
+        // The second image of the fixture is 50 days old: what is younger is no longer the oldest, and due all the same.
+        assert_eq!(at(29, false, open.clone()), waits);
+        assert_eq!(at(30, false, open.clone()), (Action::Deprecate, vec!["past-retention"]));
+        assert_eq!(at(400, false, open.clone()).0, Action::Deprecate);
+        assert_eq!(at(59, true, open.clone()), waits);
+        assert_eq!(at(60, true, open).0, Action::Disable);
+        assert_eq!(at(89, true, off.clone()), waits);
+        assert_eq!(at(90, true, off.clone()).0, Action::Deregister);
+        assert_eq!(at(90, false, off).0, Action::Deregister);
+        assert_eq!(at(89, false, ImageState::Terminal("failed".into())), waits);
+        assert_eq!(at(90, false, ImageState::Terminal("failed".into())).0, Action::Deregister);
+    }
+
+    #[test]
+    fn a_stage_that_the_policy_does_not_have_is_not_waited_for() {
+        let with = |stages: Value, change: fn(&mut Image)| {
+            of_oldest_under(json!({"retention": {"newest": 1}, "stages": stages}), change)
+        };
+        assert_eq!(with(json!({"disableDays": 10}), |_| {}).0, Action::Disable);
+        assert_eq!(with(json!({"disableDays": 10}), |image| image.state = ImageState::Disabled).1, ["last-stage"]);
+        assert_eq!(with(json!({"deprecateDays": 10}), |image| image.deprecated_at = Some(now())).1, ["last-stage"]);
+        let later = |image: &mut Image| image.deprecated_at = Some(now() + days(1));
+        assert_eq!(with(json!({"deprecateDays": 10}), later).0, Action::Deprecate);
+        assert_eq!(with(json!({"deregisterDays": 10}), |_| {}).0, Action::Deregister);
+    }
+
+    #[test]
+    fn what_waits_for_its_stage_says_until_when() {
+        let mut account = account(vec![image(1, 1), image(2, 20)]);
+        account.images[1].created_at = Some(now() - days(20));
+        let asked = policy(json!({"retention": {"newest": 1}, "stages": {"disableDays": 30}}));
+        let judged = judge(&account, &asked, now()).unwrap_or_default();
+        assert_eq!(judged[1].reasons, [Reason::StageFrom { stage: "disable", at: now() + days(10) }]);
+    }
+
+    #[test]
+    fn without_trust_nothing_is_judged() {
+        let mut account = account(vec![image(1, 1), image(2, 2)]);
+        account.readings.remove(&crate::cleanup::account::Source::Instances);
+        let error = judge(&account, &policy(json!({"retention": {"newest": 1}})), now()).err();
+        assert!(error.is_some_and(|error| error.doing == "list instances"));
+    }
+}

@@ -459,3 +459,423 @@ pub struct SnapshotLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bin_days: Option<u32>,
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cleanup::{
+        account::BinnedImage,
+        judge::{
+            judge,
+            tests::{account, id, image, now},
+        },
+        policy::tests::policy,
+        usage::User,
+    };
+
+    fn snapshot_id(number: u32) -> SnapshotId {
+        format!("snap-{number:08x}").parse().unwrap_or_else(|_| unreachable!())
+    }
+
+    /// A snapshot of ours, of the image of the same number.
+    pub(crate) fn snapshot(number: u32) -> Snapshot {
+        Snapshot {
+            snapshot_id: snapshot_id(number),
+            managed: true,
+            made_for: Some(id(number)),
+            retires_with: None,
+            protections: Vec::new(),
+            recovery_point: false,
+            provisioned_gib: 8,
+            unique_bytes: None,
+            bin_days: None,
+        }
+    }
+
+    /// Three images of a family with a snapshot each, of which the policy keeps the newest: 2 and 3 are due.
+    fn three() -> Account {
+        let mut account = account(vec![image(1, 1), image(2, 2), image(3, 3)]);
+        account.snapshots = (1..=3).map(snapshot).collect();
+        account
+    }
+
+    fn newest() -> Value {
+        json!({"retention": {"newest": 1}, "limits": {"sharePercent": 100}})
+    }
+
+    fn with(more: Value) -> Value {
+        let mut asked = newest();
+        if let (Some(asked), Value::Object(more)) = (asked.as_object_mut(), more) {
+            asked.extend(more);
+        }
+        asked
+    }
+
+    pub(crate) fn all_free(account: &Account) -> Checks {
+        account.images.iter().map(|image| (image.image_id.clone(), Checked::Free)).collect()
+    }
+
+    /// What happens to each image and snapshot, with the codes of the reasons.
+    fn planned(account: &Account, checks: &Checks, asked: Value) -> BTreeMap<String, (Action, Vec<String>)> {
+        let policy = policy(asked);
+        let judged = judge(account, &policy, now()).unwrap_or_else(|error| unreachable!("{error}"));
+        let plan = Plan::new(account, judged, checks, &policy, now());
+        let codes = |line: &Line| line.reasons().iter().map(|reason| reason.code.clone()).collect();
+        plan.lines().map(|line| (line.id().to_owned(), (line.action(), codes(&line)))).collect()
+    }
+
+    #[track_caller]
+    fn one(account: &Account, asked: Value, id: &str) -> (Action, Vec<String>) {
+        planned(account, &all_free(account), asked).remove(id).unwrap_or_else(|| unreachable!("{id}"))
+    }
+
+    const SECOND: &str = "snap-00000002";
+
+    #[test]
+    fn an_image_goes_and_its_snapshots_with_it() {
+        let account = three();
+        let all = planned(&account, &all_free(&account), newest());
+        for (id, action, code) in [
+            ("ami-00000001", Action::Keep, "last-good"),
+            ("ami-00000002", Action::Deregister, "past-retention"),
+            ("snap-00000001", Action::Keep, "backs-an-image"),
+            ("snap-00000002", Action::DeleteSnapshot, "with-image"),
+            ("snap-00000003", Action::DeleteSnapshot, "with-image"),
+        ] {
+            assert!(all[id].0 == action && all[id].1[0] == code, "{id}: {:?}", all[id]);
+        }
+    }
+
+    /// Case 19: a snapshot that two images are on goes with the last of them.
+    #[test]
+    fn a_shared_snapshot_goes_with_the_last_image() {
+        let mut account = three();
+        account.images[0].snapshots.push(snapshot_id(2));
+        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["backs-an-image".into()]));
+        account.images[0].snapshots.pop();
+        account.images[2].snapshots.push(snapshot_id(2));
+        assert_eq!(one(&account, newest(), SECOND), (Action::DeleteSnapshot, vec!["with-image".into()]));
+    }
+
+    /// Case 24: the snapshot of an image that stays is never a candidate, whatever else is true of it.
+    #[test]
+    fn the_snapshot_of_an_image_that_stays_stays() {
+        for state in ["available", "disabled", "pending", "failed", "transient"] {
+            let mut account = three();
+            account.images[1].protections.push(Reason::KeepTag("Keep".into()));
+            account.images[1].state = state.to_owned().into();
+            account.snapshots[1].retires_with = Some(id(9));
+            account.orphans_since = [(snapshot_id(2), now() - days(99))].into();
+            let asked = with(json!({"orphans": {"graceDays": 1}}));
+            assert_eq!(one(&account, asked, SECOND).1, ["backs-an-image"], "{state}");
+        }
+        // An image that is only deprecated or disabled stays.
+        let asked = with(json!({"stages": {"disableDays": 1}}));
+        let account = three();
+        assert_eq!(one(&account, asked.clone(), "ami-00000002").0, Action::Disable);
+        assert_eq!(one(&account, asked, SECOND).1, ["backs-an-image"]);
+    }
+
+    #[test]
+    fn what_a_snapshot_carries_keeps_it_though_its_image_goes() {
+        let mut account = three();
+        account.snapshots[1].protections.push(Reason::Locked("governance".into()));
+        account.uses.add_snapshot(snapshot_id(2), User::LaunchTemplate, "lt-1 version 1");
+        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["locked".into(), "in-use".into()]));
+        assert_eq!(one(&account, newest(), "ami-00000002").0, Action::Deregister);
+    }
+
+    /// Case 22: an image on a recovery point keeps that from expiring.
+    #[test]
+    fn an_image_on_a_recovery_point_is_reported_as_what_blocks_it() {
+        let mut account = three();
+        account.snapshots[0].recovery_point = true;
+        assert_eq!(one(&account, newest(), "snap-00000001").1, ["backs-an-image", "blocks-a-recovery-point"]);
+        account.snapshots[1].recovery_point = true;
+        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["blocks-a-recovery-point".into()]));
+    }
+
+    #[test]
+    fn a_snapshot_of_somebody_else_goes_only_if_it_was_made_for_the_image() {
+        let mut account = three();
+        account.snapshots[1].managed = false;
+        assert_eq!(one(&account, newest(), SECOND).0, Action::DeleteSnapshot);
+        for made_for in [None, Some(id(9)), Some(id(1))] {
+            account.snapshots[1].made_for = made_for;
+            assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["not-of-an-image".into()]));
+        }
+        account.images[2].snapshots.push(snapshot_id(2));
+        account.snapshots[1].made_for = Some(id(3));
+        assert_eq!(one(&account, newest(), SECOND).0, Action::DeleteSnapshot);
+    }
+
+    /// An account with one image and a snapshot of image 2, which is gone; it has been seen so for ten days.
+    fn orphaned() -> Account {
+        let mut account = account(vec![image(1, 1)]);
+        account.snapshots = vec![snapshot(2)];
+        account.orphans_since = [(snapshot_id(2), now() - days(10))].into();
+        account
+    }
+
+    fn in_grace(days: u32) -> Value {
+        with(json!({"orphans": {"graceDays": days}}))
+    }
+
+    /// Case 23: an orphan is shown first and goes only if the operator says so, after a grace time.
+    #[test]
+    fn an_orphan_goes_on_opt_in_and_after_a_grace_time() {
+        let mut account = orphaned();
+        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["orphan-left-alone".into()]));
+        assert_eq!(one(&account, in_grace(11), SECOND), (Action::Keep, vec!["orphan-in-grace".into()]));
+        assert_eq!(one(&account, in_grace(10), SECOND), (Action::DeleteSnapshot, vec!["orphan".into()]));
+        account.orphans_since.clear();
+        assert_eq!(one(&account, in_grace(0), SECOND), (Action::Keep, vec!["orphan-in-grace".into()]));
+    }
+
+    /// Case 82: what was not made for an image is no orphan, however old it is.
+    #[test]
+    fn what_was_not_made_for_an_image_is_no_orphan() {
+        let mut account = orphaned();
+        account.snapshots[0].made_for = None;
+        assert_eq!(one(&account, in_grace(1), SECOND), (Action::Keep, vec!["not-of-an-image".into()]));
+    }
+
+    #[test]
+    fn an_image_that_exists_in_any_form_has_no_orphans() {
+        for state in ["pending", "disabled", "failed", "transient"] {
+            let mut account = orphaned();
+            let mut making = image(2, 0);
+            making.state = state.to_owned().into();
+            making.snapshots.clear();
+            account.images.push(making);
+            assert_eq!(one(&account, in_grace(1), SECOND).1, ["image-exists"], "{state}");
+        }
+        let mut account = orphaned();
+        account.binned = vec![BinnedImage { image_id: id(2), snapshots: Some(BTreeSet::new()) }];
+        assert_eq!(one(&account, in_grace(1), SECOND).1, ["image-in-bin"]);
+        // It was to go with one image and was made for another, which is still there.
+        let mut account = orphaned();
+        account.snapshots[0].retires_with = Some(id(9));
+        account.snapshots[0].made_for = Some(id(1));
+        assert_eq!(one(&account, in_grace(1), SECOND).1, ["image-exists"]);
+    }
+
+    #[test]
+    fn an_image_in_the_bin_may_be_on_any_snapshot_unless_it_is_known_on_which() {
+        let mut account = orphaned();
+        let binned = |snapshots: Option<&[u32]>| BinnedImage {
+            image_id: id(7),
+            snapshots: snapshots.map(|numbers| numbers.iter().map(|number| snapshot_id(*number)).collect()),
+        };
+        for (snapshots, action) in
+            [(None, Action::Keep), (Some(&[2, 3][..]), Action::Keep), (Some(&[3][..]), Action::DeleteSnapshot)]
+        {
+            account.binned = vec![binned(snapshots)];
+            assert_eq!(one(&account, in_grace(1), SECOND).0, action, "{snapshots:?}");
+        }
+        account.binned = vec![binned(None)];
+        account.snapshots[0].retires_with = Some(id(2));
+        assert_eq!(one(&account, newest(), SECOND).1, ["image-in-bin"]);
+    }
+
+    #[test]
+    fn what_a_run_that_was_cut_off_left_goes_without_grace() {
+        let mut account = orphaned();
+        account.snapshots[0].retires_with = Some(id(2));
+        assert_eq!(one(&account, newest(), SECOND), (Action::DeleteSnapshot, vec!["left-over".into()]));
+        account.snapshots[0].managed = false;
+        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["orphan-left-alone".into()]));
+        account.snapshots[0].managed = true;
+        account.snapshots[0].protections.push(Reason::KeepTag("Keep".into()));
+        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["keep-tag".into(),]));
+    }
+
+    #[test]
+    fn orphans_go_as_far_as_the_limit_has_room_the_oldest_known_first() {
+        let mut account = account(vec![image(1, 1)]);
+        account.snapshots = (2..=5).map(snapshot).collect();
+        account.orphans_since = (2..=5).map(|number| (snapshot_id(number), now() - days(10 * number))).collect();
+        let asked = with(json!({"orphans": {"graceDays": 1}, "limits": {"orphanSnapshots": 2, "sharePercent": 100}}));
+        let all = planned(&account, &all_free(&account), asked);
+        let went = |number: u32| all[snapshot_id(number).as_str()].clone();
+        assert_eq!([2, 3].map(|number| went(number).1), [["over-limit"], ["over-limit"]]);
+        assert_eq!([4, 5].map(|number| went(number).0), [Action::DeleteSnapshot; 2]);
+    }
+
+    #[test]
+    fn what_is_an_orphan_is_remembered_and_what_is_none_any_more_forgotten() {
+        let mut account = account(vec![image(1, 1)]);
+        account.snapshots = (1..=5).map(snapshot).collect();
+        account.snapshots[3].made_for = None;
+        account.snapshots[4].protections.push(Reason::Locked("compliance".into()));
+        account.orphans_since = [1, 2, 4, 9].map(|number| (snapshot_id(number), now() - days(3))).into();
+        for asked in [newest(), in_grace(1), in_grace(9)] {
+            let policy = policy(asked);
+            let judged = judge(&account, &policy, now()).unwrap_or_default();
+            let plan = Plan::new(&account, judged, &Checks::new(), &policy, now());
+            let since = [(snapshot_id(2), now() - days(3)), (snapshot_id(3), now()), (snapshot_id(5), now())];
+            assert_eq!(plan.orphans_since(), since.into());
+        }
+    }
+
+    /// Case 12: the limit of a run is kept, and the oldest go first.
+    #[test]
+    fn images_go_as_far_as_the_limit_has_room_the_oldest_first() {
+        let account = account((1..=10).map(|number| image(number, number)).collect());
+        let asked = with(json!({"limits": {"images": 3, "sharePercent": 100}}));
+        let all = planned(&account, &all_free(&account), asked.clone());
+        let going: Vec<&str> =
+            all.iter().filter(|(_, (action, _))| *action != Action::Keep).map(|(id, _)| &**id).collect();
+        assert_eq!(going, ["ami-00000008", "ami-00000009", "ami-0000000a"]);
+        assert_eq!(all["ami-00000007"], (Action::Keep, vec!["over-limit".into()]));
+        // What is held takes no room.
+        let mut checks = all_free(&account);
+        checks.insert(id(9), Checked::Held(vec![Reason::SharedWith("444455556666".into())]));
+        let all = planned(&account, &checks, asked);
+        assert_eq!(all["ami-00000009"], (Action::Keep, vec!["shared".into()]));
+        assert_eq!(all["ami-00000007"].0, Action::Deregister);
+    }
+
+    #[test]
+    fn what_is_looked_at_is_what_could_go_and_no_more() {
+        let account = account((1..=10).map(|number| image(number, number)).collect());
+        let policy = policy(with(json!({"limits": {"images": 3}})));
+        let judged = judge(&account, &policy, now()).unwrap_or_default();
+        let next = |checks: &Checks| -> Vec<u32> {
+            let ids = next_to_check(&account, &judged, checks, &policy);
+            (1..=10).filter(|number| ids.contains(&&id(*number))).collect()
+        };
+        let mut checks = Checks::new();
+        assert_eq!(next(&checks), [8, 9, 10]);
+        checks.insert(id(10), Checked::Free);
+        checks.insert(id(9), Checked::Unknown("denied".into()));
+        checks.insert(id(8), Checked::Held(Vec::new()));
+        assert_eq!(next(&checks), [6, 7]);
+        checks.insert(id(7), Checked::Free);
+        checks.insert(id(6), Checked::Free);
+        assert_eq!(next(&checks), [] as [u32; 0]);
+    }
+
+    /// Cases 2 and 5: what cannot be told keeps the image, and the run is partial.
+    #[test]
+    fn what_cannot_be_told_keeps_the_image_and_makes_the_run_partial() {
+        let account = three();
+        let policy = policy(newest());
+        let partial = |checks: &Checks| {
+            let judged = judge(&account, &policy, now()).unwrap_or_default();
+            Plan::new(&account, judged, checks, &policy, now()).is_partial()
+        };
+        let mut checks = all_free(&account);
+        assert!(!partial(&checks));
+        checks.insert(id(2), Checked::Unknown("denied".into()));
+        assert!(partial(&checks));
+        let all = planned(&account, &checks, newest());
+        assert_eq!(all["ami-00000002"], (Action::Keep, vec!["cannot-tell".into()]));
+        assert_eq!(all[SECOND].1, ["backs-an-image"]);
+        assert_eq!(all["ami-00000003"].0, Action::Deregister);
+        checks.remove(&id(2));
+        assert!(partial(&checks));
+        assert_eq!(planned(&account, &checks, newest())["ami-00000002"].1, ["cannot-tell"]);
+    }
+
+    #[test]
+    fn what_was_not_looked_at_for_want_of_room_makes_no_run_partial() {
+        let account = three();
+        let policy = policy(with(json!({"limits": {"images": 1}})));
+        let judged = judge(&account, &policy, now()).unwrap_or_default();
+        let plan = Plan::new(&account, judged, &[(id(3), Checked::Free)].into(), &policy, now());
+        assert!(!plan.is_partial());
+        let kept: Vec<_> = plan.lines().filter(|line| line.id() == "ami-00000002").collect();
+        assert_eq!(kept[0].reasons()[0].code, "over-limit");
+    }
+
+    fn asks(account: &Account, limits: Value) -> Option<String> {
+        let policy = policy(json!({"retention": {"newest": 1}, "limits": limits}));
+        let judged = judge(account, &policy, now()).unwrap_or_default();
+        Plan::new(account, judged, &all_free(account), &policy, now()).asks().map(str::to_owned)
+    }
+
+    /// Case 16: a policy that would take nearly everything asks a person first.
+    #[test]
+    fn a_large_share_asks() {
+        let mut account = three();
+        let text = asks(&account, json!({"sharePercent": 66})).unwrap_or_default();
+        assert!(text.contains("2 of the 3") && text.contains("66 %"), "{text}");
+        assert_eq!(asks(&account, json!({"sharePercent": 67})), None);
+        // What the run may not touch is no part of it.
+        let mut foreign = image(9, 9);
+        foreign.in_scope = false;
+        foreign.protections.push(Reason::NotOurs);
+        account.images.push(foreign);
+        assert!(asks(&account, json!({"sharePercent": 66})).is_some());
+        // What is due and over the limit counts: the share is of the policy, not of one night.
+        assert!(asks(&account, json!({"sharePercent": 66, "images": 0})).is_some());
+    }
+
+    #[test]
+    fn too_few_left_asks() {
+        let account = three();
+        let text = asks(&account, json!({"sharePercent": 100, "remaining": 2})).unwrap_or_default();
+        assert!(text.contains("1 images would be left in us-east-1") && text.contains("less than the 2"), "{text}");
+        assert_eq!(asks(&account, json!({"sharePercent": 100, "remaining": 1})), None);
+        assert_eq!(asks(&account, json!({"sharePercent": 100, "remaining": 9, "images": 0})), None);
+    }
+
+    /// Case 17: the plan says when the bin would not keep what an image needs to come back.
+    #[test]
+    fn a_bin_that_keeps_snapshots_shorter_is_a_warning() {
+        let mut account = three();
+        let warns = |account: &Account| {
+            one(account, newest(), "ami-00000002").1.contains(&"bin-keeps-snapshot-shorter".to_owned())
+        };
+        account.images[1].bin_days = Some(14);
+        assert!(warns(&account));
+        for (days, warned) in [(13, true), (14, false), (15, false)] {
+            account.snapshots[1].bin_days = Some(days);
+            assert_eq!(warns(&account), warned, "{days}");
+        }
+        account.snapshots[1].bin_days = None;
+        account.snapshots[1].protections.push(Reason::Locked("governance".into()));
+        assert!(!warns(&account), "a snapshot that stays needs no bin");
+        account.snapshots[1].protections.clear();
+        account.images[1].bin_days = None;
+        assert!(!warns(&account), "an image that is gone at once needs no snapshot");
+    }
+
+    #[test]
+    fn a_line_says_all_that_the_apply_and_a_person_need() {
+        let mut account = three();
+        account.images[1].bin_days = Some(7);
+        account.snapshots[1].bin_days = Some(7);
+        account.snapshots[1].unique_bytes = Some(5);
+        let policy = policy(newest());
+        let judged = judge(&account, &policy, now()).unwrap_or_default();
+        let plan = Plan::new(&account, judged, &all_free(&account), &policy, now());
+        let lines: Vec<Value> = plan.lines().filter_map(|line| serde_json::to_value(line).ok()).collect();
+        assert_eq!(
+            lines[1],
+            json!({
+                "kind": "image", "imageId": "ami-00000002", "name": "backup-2", "state": "available",
+                "action": "DEREGISTER",
+                "reasons": [{"code": "past-retention", "text": "retention keeps newer ones"}],
+                "family": "source i-12345678, x86_64", "createdAt": "2026-11-22T02:00:00Z", "provisionedGib": 8,
+                "snapshots": ["snap-00000002"], "binDays": 7, "lastGood": "ami-00000001",
+            })
+        );
+        assert_eq!(
+            lines[4],
+            json!({
+                "kind": "snapshot", "snapshotId": "snap-00000002", "action": "DELETE_SNAPSHOT",
+                "reasons": [{"code": "with-image", "text": "ami-00000002 is on it and goes"}],
+                "images": ["ami-00000002"], "provisionedGib": 8, "uniqueBytes": 5, "binDays": 7,
+            })
+        );
+        assert!(lines[0].get("lastGood").is_none());
+        let read: Result<Vec<Line>, _> = lines.into_iter().map(serde_json::from_value).collect();
+        assert_eq!(read.ok(), Some(plan.lines().collect()));
+    }
+}
