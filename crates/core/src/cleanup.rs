@@ -10,6 +10,8 @@ pub mod family;
 pub mod judge;
 pub mod plan;
 pub mod policy;
+#[cfg(test)]
+mod properties;
 pub mod protection;
 pub mod reason;
 pub mod retention;

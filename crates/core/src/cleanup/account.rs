@@ -263,8 +263,6 @@ pub struct Snapshot {
     pub retires_with: Option<ImageId>,
     /// Why it is not touched, by what it carries.
     pub protections: Vec<Reason>,
-    /// Whether it is a recovery point of AWS Backup.
-    pub recovery_point: bool,
     /// Size of its volume in GiB.
     pub provisioned_gib: u64,
     /// Bytes that only this snapshot holds, where that was measured.
@@ -278,7 +276,6 @@ impl Snapshot {
     pub fn of(facts: &SnapshotFacts, lock: Option<&str>, policy: &CleanupPolicy, bin: &[BinRule]) -> Self {
         let tool = tool_of_snapshot(&facts.tags, &facts.description);
         let managed = is_managed(&facts.tags);
-        let recovery_point = tool == Some(Tool::Backup);
         let mut protections = common_protections(tool, managed || policy.include_unmanaged, &facts.tags, policy);
         protections.extend(lock.map(|lock| Reason::Locked(lock.to_owned())));
         if !["completed", "error"].contains(&facts.state.as_str()) {
@@ -290,11 +287,17 @@ impl Snapshot {
             made_for: made_for(&facts.description),
             retires_with: facts.tags.get(TAG_RETIRES_WITH).and_then(|id| id.parse().ok()),
             protections,
-            recovery_point,
             provisioned_gib: facts.volume_size_gib,
             unique_bytes: None,
             bin_days: bin_days(bin, false, &facts.tags),
         }
+    }
+}
+
+impl Snapshot {
+    /// Whether it is a recovery point of AWS Backup.
+    pub fn is_recovery_point(&self) -> bool {
+        self.protections.contains(&Reason::ManagedBy(Tool::Backup))
     }
 }
 
@@ -515,11 +518,11 @@ pub(crate) mod tests {
         assert_eq!(codes(&seen, None), ["not-ours", "keep-tag", "state"]);
         seen.description = "This snapshot is created by the AWS Backup service.".into();
         let backup = Snapshot::of(&seen, None, &policy, &[]);
-        assert!(backup.recovery_point && backup.protections.iter().any(|r| r.code() == "managed-by-another-tool"));
+        assert!(backup.is_recovery_point());
         seen.tags = tags(&[(TAG_MANAGED, "true"), (TAG_RETIRES_WITH, "ami-12345678")]);
         seen.description = "Created by CreateImage(i-12345678) for ami-87654321".into();
         let ours = Snapshot::of(&seen, None, &policy, &[]);
-        assert!(ours.managed && !ours.recovery_point);
+        assert!(ours.managed && !ours.is_recovery_point());
         assert_eq!(ours.retires_with, "ami-12345678".parse().ok());
         assert_eq!(ours.made_for, "ami-87654321".parse().ok());
     }

@@ -82,8 +82,11 @@ impl<'a> Bin<'a> {
         for binned in &account.binned {
             bin.images.insert(&binned.image_id);
             match &binned.snapshots {
-                Some(snapshots) => bin.on.extend(snapshots.iter().map(|snapshot| (snapshot, &binned.image_id))),
-                // The smallest id, so that the order of the listing changes nothing.
+                // Of several the smallest id, so that the order of the listing changes nothing.
+                Some(snapshots) => snapshots.iter().for_each(|snapshot| {
+                    let image = bin.on.entry(snapshot).or_insert(&binned.image_id);
+                    *image = (*image).min(&binned.image_id);
+                }),
                 None => bin.unknown = bin.unknown.into_iter().chain([&binned.image_id]).min(),
             }
         }
@@ -236,7 +239,7 @@ impl<'a> Plan<'a> {
             if judgement.action != Action::Deregister {
                 kept.push(Reason::Backs(image.image_id.clone()));
             }
-            if snapshot.recovery_point {
+            if snapshot.is_recovery_point() {
                 kept.push(Reason::BlocksRecoveryPoint(image.image_id.clone()));
             }
         }
@@ -474,6 +477,7 @@ pub(crate) mod tests {
             tests::{account, id, image, now},
         },
         policy::tests::policy,
+        protection::Tool,
         usage::User,
     };
 
@@ -489,7 +493,6 @@ pub(crate) mod tests {
             made_for: Some(id(number)),
             retires_with: None,
             protections: Vec::new(),
-            recovery_point: false,
             provisioned_gib: 8,
             unique_bytes: None,
             bin_days: None,
@@ -593,10 +596,13 @@ pub(crate) mod tests {
     #[test]
     fn an_image_on_a_recovery_point_is_reported_as_what_blocks_it() {
         let mut account = three();
-        account.snapshots[0].recovery_point = true;
-        assert_eq!(one(&account, newest(), "snap-00000001").1, ["backs-an-image", "blocks-a-recovery-point"]);
-        account.snapshots[1].recovery_point = true;
-        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["blocks-a-recovery-point".into()]));
+        for snapshot in &mut account.snapshots {
+            snapshot.protections.push(Reason::ManagedBy(Tool::Backup));
+        }
+        let blocked = |codes: &[&str]| (Action::Keep, codes.iter().map(|code| (*code).to_owned()).collect::<Vec<_>>());
+        let stays = ["managed-by-another-tool", "backs-an-image", "blocks-a-recovery-point"];
+        assert_eq!(one(&account, newest(), "snap-00000001"), blocked(&stays));
+        assert_eq!(one(&account, newest(), SECOND), blocked(&["managed-by-another-tool", "blocks-a-recovery-point"]));
     }
 
     #[test]
@@ -633,7 +639,7 @@ pub(crate) mod tests {
         assert_eq!(one(&account, in_grace(11), SECOND), (Action::Keep, vec!["orphan-in-grace".into()]));
         assert_eq!(one(&account, in_grace(10), SECOND), (Action::DeleteSnapshot, vec!["orphan".into()]));
         account.orphans_since.clear();
-        assert_eq!(one(&account, in_grace(0), SECOND), (Action::Keep, vec!["orphan-in-grace".into()]));
+        assert_eq!(one(&account, in_grace(1), SECOND), (Action::Keep, vec!["orphan-in-grace".into()]));
     }
 
     /// Case 82: what was not made for an image is no orphan, however old it is.

@@ -152,6 +152,12 @@ pub fn cleanup_request(value: Value, execution_name: Option<&str>) -> Result<Cle
     if asked.launch_template_versions == VersionsInUse::Newest(0) {
         return Err(StepError::input("launchTemplateVersions.newest", "must be at least 1"));
     }
+    if asked.orphans.as_ref().is_some_and(|orphans| orphans.grace_days == 0) {
+        return Err(StepError::input(
+            "orphans.graceDays",
+            "must be at least 1: what looks like an orphan may be in the making",
+        ));
+    }
     check_limits(&asked.limits)?;
     let fresh_minutes = asked.fresh_minutes.unwrap_or(DEFAULT_FRESH_MINUTES);
     if !(1..=LONGEST_FRESH_MINUTES).contains(&fresh_minutes) {
@@ -284,6 +290,8 @@ pub(crate) mod tests {
         refused(json!({"keepTags": [""]}), "keepTags[0]");
         refused(json!({"keepTags": ["=gold"]}), "keepTags[0]");
         refused(json!({"launchTemplateVersions": {"newest": 0}}), "launchTemplateVersions");
+        refused(json!({"orphans": {"graceDays": 0}}), "orphans.graceDays");
+        refused(json!({"orphans": {}}), "orphans");
         refused(json!({"limits": {"sharePercent": 0}}), "limits.sharePercent");
         refused(json!({"limits": {"sharePercent": 101}}), "limits.sharePercent");
         refused(json!({"limits": {"remaining": 0}}), "limits.remaining");
@@ -297,6 +305,7 @@ pub(crate) mod tests {
     #[test]
     fn limits_may_be_as_wide_as_is_said() {
         assert_eq!(policy(json!({"limits": {"sharePercent": 1}})).limits.share_percent, 1);
+        assert_eq!(policy(json!({"orphans": {"graceDays": 1}})).orphans, Some(OrphanPolicy { grace_days: 1 }));
         assert_eq!(policy(json!({"freshMinutes": 1})).fresh_minutes, 1);
         assert_eq!(policy(json!({"freshMinutes": 10_080})).fresh_minutes, LONGEST_FRESH_MINUTES);
     }
