@@ -318,7 +318,7 @@ impl Simulator {
     }
 }
 
-/// Why STS or SNS refuses a call.
+/// Why a service other than EC2 and S3 refuses a call.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) code: String,

@@ -106,8 +106,6 @@ impl Context<'_> {
     fn answer_from(&self, state: &mut State) -> Answer<Xml> {
         match self.action {
             "DescribeRegions" => regions::describe(self, state),
-            "DescribeInstances" => instances::describe(self, state),
-            "DescribeVolumes" => instances::describe_volumes(self, state),
             "DescribeImages" => images::describe(self, state),
             "CreateImage" => create::create(self, state),
             "CopyImage" => copy::copy(self, state),
@@ -133,6 +131,22 @@ impl Context<'_> {
             "DescribeStoreImageTasks" => store::describe(self, state),
             "DescribeExportImageTasks" => export::describe(self, state),
             "CancelExportTask" => export::cancel(self, state),
+            _ => self.answer_about_use(state),
+        }
+    }
+
+    /// What launches instances, and what else names images.
+    fn answer_about_use(&self, state: &mut State) -> Answer<Xml> {
+        match self.action {
+            "DescribeInstances" => instances::describe(self, state),
+            "DescribeVolumes" => instances::describe_volumes(self, state),
+            _ => self.answer_about_keeping(state),
+        }
+    }
+
+    /// What keeps snapshots and images from being gone.
+    fn answer_about_keeping(&self, state: &mut State) -> Answer<Xml> {
+        match self.action {
             "" => Err(Ec2Error::missing("Action")),
             other => {
                 Err(Ec2Error::new("InvalidAction", format!("The action {other} is not valid for this web service.")))
