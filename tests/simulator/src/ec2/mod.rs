@@ -13,6 +13,7 @@ use crate::permissions::Permissions;
 use crate::world::World;
 use crate::world::state::State;
 
+mod aliases;
 mod attributes;
 mod context;
 mod copy;
@@ -24,6 +25,7 @@ mod export;
 mod filters;
 mod images;
 mod instances;
+mod launch;
 mod lifecycle;
 mod limits;
 mod params;
@@ -33,6 +35,9 @@ mod restore;
 mod snapshots;
 mod store;
 mod tags;
+mod template_versions;
+mod templates;
+mod terminate;
 mod xml;
 
 #[cfg(test)]
@@ -140,6 +145,14 @@ impl Context<'_> {
         match self.action {
             "DescribeInstances" => instances::describe(self, state),
             "DescribeVolumes" => instances::describe_volumes(self, state),
+            "RunInstances" => launch::run(self, state),
+            "TerminateInstances" => terminate::terminate(self, state),
+            "DescribeLaunchTemplates" => templates::describe(self, state),
+            "CreateLaunchTemplate" => templates::create(self, state),
+            "ModifyLaunchTemplate" => templates::modify(self, state),
+            "DeleteLaunchTemplate" => templates::delete(self, state),
+            "DescribeLaunchTemplateVersions" => template_versions::describe(self, state),
+            "CreateLaunchTemplateVersion" => template_versions::create(self, state),
             _ => self.answer_about_keeping(state),
         }
     }
