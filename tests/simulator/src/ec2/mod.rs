@@ -28,7 +28,9 @@ mod instances;
 mod launch;
 mod lifecycle;
 mod limits;
+mod locks;
 mod params;
+mod recycle_bin;
 mod regions;
 mod register;
 mod restore;
@@ -38,6 +40,7 @@ mod tags;
 mod template_versions;
 mod templates;
 mod terminate;
+mod tiers;
 mod xml;
 
 #[cfg(test)]
@@ -160,6 +163,14 @@ impl Context<'_> {
     /// What keeps snapshots and images from being gone.
     fn answer_about_keeping(&self, state: &mut State) -> Answer<Xml> {
         match self.action {
+            "LockSnapshot" => locks::lock(self, state),
+            "UnlockSnapshot" => locks::unlock(self, state),
+            "DescribeLockedSnapshots" => locks::describe(self, state),
+            "DescribeSnapshotTierStatus" => tiers::describe(self, state),
+            "ListImagesInRecycleBin" => recycle_bin::list_images(self, state),
+            "ListSnapshotsInRecycleBin" => recycle_bin::list_snapshots(self, state),
+            "RestoreImageFromRecycleBin" => recycle_bin::restore_image(self, state),
+            "RestoreSnapshotFromRecycleBin" => recycle_bin::restore_snapshot(self, state),
             "" => Err(Ec2Error::missing("Action")),
             other => {
                 Err(Ec2Error::new("InvalidAction", format!("The action {other} is not valid for this web service.")))

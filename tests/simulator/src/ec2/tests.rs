@@ -18,6 +18,7 @@ mod copies;
 mod exports;
 mod images;
 mod instances;
+mod keeping;
 mod listings;
 mod rules;
 mod stores;
