@@ -23,6 +23,7 @@ pub mod envelope;
 mod errors;
 mod export;
 mod filters;
+mod fleets;
 mod images;
 mod instances;
 mod launch;
@@ -31,6 +32,7 @@ mod limits;
 mod locks;
 mod params;
 mod recycle_bin;
+mod references;
 mod regions;
 mod register;
 mod restore;
@@ -41,6 +43,7 @@ mod template_versions;
 mod templates;
 mod terminate;
 mod tiers;
+mod usage;
 mod xml;
 
 #[cfg(test)]
@@ -156,6 +159,13 @@ impl Context<'_> {
             "DeleteLaunchTemplate" => templates::delete(self, state),
             "DescribeLaunchTemplateVersions" => template_versions::describe(self, state),
             "CreateLaunchTemplateVersion" => template_versions::create(self, state),
+            "DescribeFleets" => fleets::describe(self, state),
+            "DescribeSpotFleetRequests" => fleets::describe_spot(self, state),
+            "DescribeImageReferences" => references::describe(self, state),
+            "CreateImageUsageReport" => usage::create(self, state),
+            "DescribeImageUsageReports" => usage::describe(self, state),
+            "DescribeImageUsageReportEntries" => usage::describe_entries(self, state),
+            "DeleteImageUsageReport" => usage::delete(self, state),
             _ => self.answer_about_keeping(state),
         }
     }

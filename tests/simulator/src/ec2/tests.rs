@@ -20,9 +20,11 @@ mod images;
 mod instances;
 mod keeping;
 mod listings;
+mod references;
 mod rules;
 mod stores;
 mod templates;
+mod usage;
 
 const GOLDEN: &str = "ami-0a1b2c3d4e5f60001";
 const GOLDEN_SNAPSHOT: &str = "snap-0a1b2c3d4e5f60001";
