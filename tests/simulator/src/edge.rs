@@ -25,7 +25,7 @@ use crate::permissions::Permissions;
 use crate::s3::{Exchange, S3};
 use crate::sns::Notice;
 use crate::world::{self, World};
-use crate::{s3, sns, sts};
+use crate::{autoscaling, s3, sns, sts};
 
 /// What a caller gets.
 #[derive(Debug)]
@@ -222,7 +222,7 @@ impl Simulator {
         }
     }
 
-    /// EC2, STS and SNS, which all send a form.
+    /// EC2, Auto Scaling, STS and SNS, which all send a form.
     async fn form(&self, caller: &mut Caller, request: Request<Bytes>, id: &str) -> Answered {
         let inner = &self.0;
         let parameters = caller::form(request.uri(), request.body());
@@ -260,6 +260,7 @@ impl Simulator {
             return (outcome, response);
         }
         let result = match caller.service.as_str() {
+            "autoscaling" => autoscaling::call(caller, action, parameters, &self.0.permissions, (&self.0.world, id)),
             "sts" => sts::call(caller, action, id),
             "sns" => self.publish(caller, action, parameters, id),
             other => Err(Refusal {

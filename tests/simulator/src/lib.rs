@@ -6,6 +6,7 @@
 //! permissions, and writes the call down.
 
 pub mod account;
+mod autoscaling;
 pub mod calls;
 pub mod clock;
 pub mod ec2;

@@ -44,7 +44,7 @@ mod templates;
 mod terminate;
 mod tiers;
 mod usage;
-mod xml;
+pub(crate) mod xml;
 
 #[cfg(test)]
 mod tests;
