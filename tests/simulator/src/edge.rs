@@ -3,6 +3,7 @@
 
 mod caller;
 mod in_process;
+mod recycle_bin;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -110,6 +111,7 @@ impl Simulator {
         let id = format!("{:032x}", inner.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1));
         let mut answered = match caller.service.as_str() {
             "s3" => self.s3(&caller, request).await,
+            "rbin" => self.recycle_bin(&caller, &request),
             _ => self.form(&mut caller, request, &id).await,
         };
         if let Reply::Response(response) = &mut answered.reply {

@@ -14,6 +14,7 @@ pub mod edge;
 pub mod faults;
 pub mod objects;
 pub mod permissions;
+mod rbin;
 pub mod s3;
 pub mod sns;
 pub mod sts;
