@@ -246,7 +246,8 @@ impl World {
         })
     }
 
-    /// Deregisters an image behind everybody's back; its snapshots stay. False if there is none.
+    /// Deregisters an image behind everybody's back, as DeregisterImage does: its snapshots stay, and a rule
+    /// of the Recycle Bin may keep it. False if there is none.
     pub fn deregister(&self, id: &str) -> bool {
         let now = self.now();
         self.with(|state| state.deregister(id, now))

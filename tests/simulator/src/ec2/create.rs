@@ -198,8 +198,8 @@ fn device_of(volume: &Volume, snapshot_id: &str) -> Device {
 
 fn find_instance<'s>(context: &Context<'_>, state: &'s State, id: &str) -> Answer<&'s Instance> {
     check_id(id, "i", "InvalidInstanceID.Malformed")?;
-    let ours = |instance: &&Instance| instance.account == context.account() && instance.region == context.region();
-    state.instances.get(id).filter(ours).ok_or_else(|| Ec2Error::no_instance(&[id]))
+    let seen = |instance: &&Instance| context.sees_instance(instance);
+    state.instances.get(id).filter(seen).ok_or_else(|| Ec2Error::no_instance(&[id]))
 }
 
 fn authorise(context: &Context<'_>, instance: &Instance, tags: &BTreeMap<String, Tags>) -> Answer<()> {

@@ -33,12 +33,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     for id in &ids {
         check_id(id, "i", "InvalidInstanceID.Malformed")?;
     }
-    let ours = |instance: &&Instance| {
-        instance.account == context.account()
-            && instance.region == context.region()
-            && instance.visible_at <= context.now
-    };
-    let all: Vec<&Instance> = state.instances.values().filter(ours).collect();
+    let all: Vec<&Instance> = state.instances.values().filter(|instance| context.sees_instance(instance)).collect();
     let unknown: Vec<&str> = ids.iter().copied().filter(|id| !all.iter().any(|one| one.id == *id)).collect();
     if !unknown.is_empty() {
         return Err(Ec2Error::no_instance(&unknown));
@@ -139,7 +134,7 @@ pub(super) fn describe_volumes(context: &Context<'_>, state: &State) -> Answer<X
     }
     let mut all: Vec<(&Instance, &Volume)> = Vec::new();
     for instance in state.instances.values() {
-        if instance.account == context.account() && instance.region == context.region() {
+        if context.sees_instance(instance) {
             all.extend(instance.volumes.iter().map(|volume| (instance, volume)));
         }
     }

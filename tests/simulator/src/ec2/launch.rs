@@ -147,7 +147,8 @@ fn launched(
         machine: image.machine.clone(),
         volumes,
         reboots: 0,
-        change: Some(change(context, "running")),
+        // What is to fail ends without ever running.
+        change: Some(change(context, if context.caller.fail_task.is_some() { "terminated" } else { "running" })),
         visible_at: context.visible_at(),
     }
 }

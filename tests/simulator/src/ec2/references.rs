@@ -126,8 +126,7 @@ fn references(context: &Context<'_>, state: &State, wanted: &Wanted) -> Vec<Refe
     let reference = |image: &str, arn: String| Reference { image: image.into(), kind: wanted.kind, arn };
     match wanted.kind {
         "ec2:Instance" => {
-            let ours = state.instances.values().filter(|one| one.account == account && one.region == region);
-            let seen = ours.filter(|one| one.visible_at <= context.now);
+            let seen = state.instances.values().filter(|one| context.sees_instance(one));
             let asked = seen.filter(|one| wanted.states.is_empty() || wanted.states.contains(&one.state));
             let arn = |id: &str| format!("arn:aws:ec2:{region}:{account}:instance/{id}");
             asked.map(|one| reference(&one.image_id, arn(&one.id))).collect()

@@ -30,10 +30,7 @@ pub(super) fn create(context: &Context<'_>, state: &mut State) -> Answer<Xml> {
     let tags = params.tag_specifications(&["snapshot"], context.settings().quotas.tags_per_resource)?;
     let volume_id = params.required("VolumeId")?;
     check_id(volume_id, "vol", "InvalidParameterValue")?;
-    let instances = state
-        .instances
-        .values()
-        .filter(|instance| instance.account == context.account() && instance.region == context.region());
+    let instances = state.instances.values().filter(|instance| context.sees_instance(instance));
     let volume = instances.flat_map(|instance| &instance.volumes).find(|volume| volume.id == volume_id).cloned();
     let Some(volume) = volume else {
         return Err(Ec2Error::new("InvalidVolume.NotFound", format!("The volume '{volume_id}' does not exist.")));

@@ -44,7 +44,7 @@ fn all<'s>(context: &Context<'_>, state: &'s State) -> Vec<Tagged<'s>> {
             all.push(Tagged { id: &report.id, kind: "image-usage-report", tags: &report.tags });
         }
     }
-    for instance in state.instances.values().filter(|instance| ours(&instance.account, &instance.region)) {
+    for instance in state.instances.values().filter(|instance| context.sees_instance(instance)) {
         all.push(Tagged { id: &instance.id, kind: "instance", tags: &instance.tags });
         for volume in &instance.volumes {
             all.push(Tagged { id: &volume.id, kind: "volume", tags: &volume.tags });

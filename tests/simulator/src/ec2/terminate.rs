@@ -13,11 +13,7 @@ pub(super) fn terminate(context: &Context<'_>, state: &mut State) -> Answer<Xml>
     if ids.is_empty() {
         return Err(Ec2Error::missing("InstanceId"));
     }
-    let seen = |instance: &&Instance| {
-        instance.account == context.account()
-            && instance.region == context.region()
-            && instance.visible_at <= context.now
-    };
+    let seen = |instance: &&Instance| context.sees_instance(instance);
     for id in &ids {
         check_id(id, "i", "InvalidInstanceID.Malformed")?;
     }
