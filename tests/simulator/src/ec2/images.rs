@@ -108,8 +108,8 @@ fn check_owner(owner: &str) -> Answer<()> {
 }
 
 fn is_owner(context: &Context<'_>, image: &Image, owner: &str) -> bool {
-    image.account == if owner == "self" { context.account() } else { owner }
-        || image.owner_alias.as_deref() == Some(owner)
+    let account = if owner == "self" { context.account() } else { owner };
+    image.account == account || image.owner_alias.as_deref() == Some(owner)
 }
 
 fn may_launch(context: &Context<'_>, image: &Image, who: &str) -> bool {

@@ -15,6 +15,7 @@ use crate::permissions::Permissions;
 use crate::world::{World, objects_of};
 
 mod copies;
+mod every;
 mod exports;
 mod images;
 mod instances;

@@ -80,3 +80,18 @@ async fn only_the_owner_gets_a_report_and_it_can_fail() {
     let failed = bench.after(60_000).call("DescribeImageUsageReports", &[]).await.ok();
     assert_eq!((failed.one("state"), failed.one("stateReason")), ("failed".into(), "no luck".into()));
 }
+
+#[tokio::test]
+async fn a_report_can_be_about_some_accounts_or_leave_the_owner_out() {
+    for (counts_owner, accounts, found) in [(true, [US, ""], vec![US]), (false, [US, THEM], vec![THEM, THEM])] {
+        let bench = bench(|settings| {
+            settings.usage_lag_ms = 0;
+            settings.choices.usage_report_counts_owner = counts_owner;
+        });
+        let mut parameters = REPORT.to_vec();
+        parameters.extend([("AccountId.1", accounts[0]), ("AccountId.2", accounts[1])]);
+        bench.call("CreateImageUsageReport", &parameters).await.ok();
+        let entries = bench.after(60_000).call("DescribeImageUsageReportEntries", &[]).await.ok();
+        assert_eq!(entries.all("accountId"), found);
+    }
+}
