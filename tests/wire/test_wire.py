@@ -22,7 +22,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -49,6 +49,10 @@ ELSEWHERE = "ami-backup-demo-elsewhere"
 STORED_KEY = "ami-0a1b2c3d4e5f60020.bin"
 ARCHIVED_KEY = "ami-0a1b2c3d4e5f60021.bin"
 ROLE = "ami-backup-demo-export"
+TEMPLATE = "lt-0a1b2c3d4e5f60001"
+FLEET = "fleet-0a1b2c3d-4e5f-6000-1000-000000000001"
+SPOT_FLEET = "sfr-0a1b2c3d-4e5f-6000-1000-000000000001"
+LOCKED, ARCHIVED = "snap-0a1b2c3d4e5f60050", "snap-0a1b2c3d4e5f60051"
 HOME, AWAY = "us-east-1", "eu-west-1"
 
 # How long a simulated task may take before something is wrong, and how often to look.
@@ -69,10 +73,13 @@ class CliError(Exception):
 class Program:
     """A running simulated-aws."""
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, *arguments: str, holding: dict[str, list[Any]] | None = None) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="simulated-aws-"))
         ready, account = self.directory / "ready.json", self.directory / "account.json"
-        account.write_text(json.dumps(quick(json.loads(ACCOUNT_FILE.read_text(encoding="utf-8")))), encoding="utf-8")
+        content = quick(json.loads(ACCOUNT_FILE.read_text(encoding="utf-8")))
+        for name, things in (holding or {}).items():
+            content["accounts"][0].setdefault(name, []).extend(things)
+        account.write_text(json.dumps(content), encoding="utf-8")
         command = [PROGRAM, "--account", str(account), "--ready-file", str(ready), *arguments]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         try:
@@ -147,8 +154,8 @@ class Program:
 
 def quick(account: dict[str, Any]) -> dict[str, Any]:
     """The demo account, whose tasks take no longer than the shortest one there."""
-    settings = account["settings"]
-    return {**account, "settings": {n: 1_000_000 if n.endswith("MibPerSecond") else v for n, v in settings.items()}}
+    settings = {n: 1_000_000 if n.endswith("MibPerSecond") else v for n, v in account["settings"].items()}
+    return {**account, "settings": {**settings, "instanceChangeMs": 100, "usageReportMs": 100, "usageLagMs": 0}}
 
 
 def eventually(look: Callable[[], T]) -> T:
@@ -167,12 +174,14 @@ class WireTest(unittest.TestCase):
     """One program for all tests of a class, put back to the account file before each."""
 
     program: Program
+    # What the first account of the file holds besides.
+    holding: ClassVar[dict[str, list[Any]]] = {}
 
     @classmethod
     def setUpClass(cls) -> None:
         if not PROGRAM:
             raise unittest.SkipTest("SIMULATED_AWS does not name the program")
-        cls.program = Program()
+        cls.program = Program(holding=cls.holding)
         cls.addClassCleanup(cls.program.stop)
 
     def setUp(self) -> None:
@@ -491,6 +500,213 @@ class CleanupTest(WireTest):
             theirs.deregister_image(ImageId=GOLDEN)
         self.assertIn(caught.exception.response["Error"]["Code"], ("AuthFailure", "OperationNotPermitted"))
         self.image(GOLDEN)
+
+
+class UseTest(WireTest):
+    """What uses an image: instances, launch templates, Auto Scaling, fleets, parameters, other accounts."""
+
+    holding: ClassVar[dict[str, list[Any]]] = {
+        "launchTemplates": [
+            {"region": HOME, "id": TEMPLATE, "name": "web", "versions": [
+                {"number": 1, "imageId": GOLDEN}, {"number": 2, "imageId": "resolve:ssm:/golden"}]},
+        ],
+        "ssmParameters": [{"region": HOME, "name": "/golden", "value": ENCRYPTED}],
+        "launchConfigurations": [
+            {"region": HOME, "name": f"old-{number}", "imageId": GOLDEN, "snapshotIds": ["snap-0a1b2c3d4e5f60001"]}
+            for number in range(3)
+        ],
+        "autoScalingGroups": [
+            {"region": HOME, "name": "a", "launchConfigurationName": "old-1", "tags": {"Team": "x"}},
+            {"region": HOME, "name": "b", "launchTemplate": {"launchTemplateName": "web", "version": "1"}},
+            {"region": HOME, "name": "c", "mixedInstancesPolicy": {
+                "launchTemplate": {"launchTemplateId": TEMPLATE},
+                "overrides": [{"launchTemplate": {"launchTemplateName": "web", "version": "2"}}]}},
+        ],
+        "fleets": [
+            {"region": HOME, "id": FLEET, "launchTemplateConfigs": [
+                {"launchTemplate": {"launchTemplateName": "web"}, "overrides": [{"imageId": GOLDEN}]}]},
+        ],
+        "spotFleets": [{"region": HOME, "id": SPOT_FLEET, "launchSpecifications": [{"imageId": GOLDEN}]}],
+    }  # fmt: skip
+
+    def test_instances_come_and_go(self) -> None:
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": "Name", "Value": "web"}]}]
+        launched = self.ec2.run_instances(
+            LaunchTemplate={"LaunchTemplateId": TEMPLATE, "Version": "1"},
+            MinCount=1,
+            MaxCount=2,
+            TagSpecifications=tags,
+        )["Instances"]
+        ids = [one["InstanceId"] for one in launched]
+        self.assertEqual([one["State"]["Name"] for one in launched], ["pending", "pending"])
+        self.assertEqual({one["ImageId"] for one in launched}, {GOLDEN})
+
+        def all_are(state: str) -> bool:
+            filters = [
+                {"Name": "image-id", "Values": [GOLDEN]},
+                {"Name": "instance-state-name", "Values": [state]},
+                {"Name": "tag:Name", "Values": ["web"]},
+            ]
+            pages = self.ec2.get_paginator("describe_instances").paginate(Filters=filters)
+            found = [
+                one["InstanceId"] for page in pages for group in page["Reservations"] for one in group["Instances"]
+            ]
+            return sorted(found) == sorted(ids)
+
+        eventually(lambda: all_are("running"))
+        ended = self.ec2.terminate_instances(InstanceIds=ids)["TerminatingInstances"]
+        self.assertEqual({one["CurrentState"]["Name"] for one in ended}, {"shutting-down"})
+        eventually(lambda: all_are("terminated"))
+        self.ec2.disable_image(ImageId=GOLDEN)
+        launch = {"ImageId": GOLDEN, "MinCount": 1, "MaxCount": 1}
+        self.refused("InvalidAMIID.Unavailable", self.ec2.run_instances, **launch)
+
+    def test_versions_of_templates_are_described_resolved_and_made(self) -> None:
+        def found(**named: Any) -> list[str]:
+            pages = self.ec2.get_paginator("describe_launch_template_versions").paginate(**named)
+            return [
+                one["LaunchTemplateData"]["ImageId"] for page in pages for one in page["LaunchTemplateVersions"]
+            ]  # fmt: skip
+
+        both = ["$Latest", "$Default"]
+        self.assertEqual(found(Versions=both), ["resolve:ssm:/golden", GOLDEN])
+        self.assertEqual(found(Versions=both, ResolveAlias=True), [ENCRYPTED, GOLDEN])
+        self.assertEqual(found(Versions=both, Filters=[{"Name": "image-id", "Values": [GOLDEN]}]), [GOLDEN])
+        made = self.ec2.create_launch_template_version(
+            LaunchTemplateName="web", LaunchTemplateData={"ImageId": TOO_LARGE}
+        )
+        self.assertEqual(made["LaunchTemplateVersion"]["VersionNumber"], 3)
+        eventually(lambda: found(LaunchTemplateId=TEMPLATE, PaginationConfig={"PageSize": 1})[0] == TOO_LARGE)
+        changed = self.ec2.modify_launch_template(LaunchTemplateId=TEMPLATE, DefaultVersion="3")
+        self.assertEqual(changed["LaunchTemplate"]["DefaultVersionNumber"], 3)
+        shown = self.aws("ec2", "describe-launch-templates", "--launch-template-names", "web")["LaunchTemplates"]
+        self.assertEqual(shown[0]["LatestVersionNumber"], 3)
+        new = {"LaunchTemplateName": "fresh", "LaunchTemplateData": {"ImageId": GOLDEN}}
+        fresh = self.ec2.create_launch_template(**new)["LaunchTemplate"]["LaunchTemplateId"]
+        eventually(lambda: GOLDEN in found(Versions=["$Default"]))
+        self.ec2.delete_launch_template(LaunchTemplateId=fresh)
+        unknown = {"LaunchTemplateIds": [fresh]}
+        self.refused("InvalidLaunchTemplateId.NotFound", self.ec2.describe_launch_templates, **unknown)
+
+    def test_auto_scaling_shows_what_it_launches(self) -> None:
+        scaling = self.program.client("autoscaling")
+        groups = scaling.get_paginator("describe_auto_scaling_groups").paginate(PaginationConfig={"PageSize": 2})
+        by_name = {group["AutoScalingGroupName"]: group for page in groups for group in page["AutoScalingGroups"]}
+        self.assertEqual(by_name["a"]["LaunchConfigurationName"], "old-1")
+        self.assertEqual(by_name["a"]["Tags"][0]["Key"], "Team")
+        template = {"LaunchTemplateId": TEMPLATE, "LaunchTemplateName": "web", "Version": "1"}
+        self.assertEqual(by_name["b"]["LaunchTemplate"], template)
+        (override,) = by_name["c"]["MixedInstancesPolicy"]["LaunchTemplate"]["Overrides"]
+        self.assertEqual(override["LaunchTemplateSpecification"], {**template, "Version": "2"})
+        pages = list(scaling.get_paginator("describe_launch_configurations").paginate(PaginationConfig={"PageSize": 2}))
+        names = [one["LaunchConfigurationName"] for page in pages for one in page["LaunchConfigurations"]]
+        self.assertEqual((names, len(pages)), (["old-0", "old-1", "old-2"], 2))
+        shown = self.aws("autoscaling", "describe-launch-configurations")["LaunchConfigurations"][0]
+        self.assertEqual(shown["BlockDeviceMappings"][0]["Ebs"]["SnapshotId"], "snap-0a1b2c3d4e5f60001")
+        allowed = {"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}
+        self.program.admin("PUT", "permissions", {"powerless": allowed})
+        powerless = self.program.client("autoscaling", function="powerless")
+        self.refused("AccessDenied", powerless.describe_auto_scaling_groups)
+
+    def test_fleets_show_what_they_launch(self) -> None:
+        (fleet,) = self.ec2.describe_fleets()["Fleets"]
+        (configuration,) = fleet["LaunchTemplateConfigs"]
+        self.assertEqual(configuration["LaunchTemplateSpecification"]["LaunchTemplateId"], TEMPLATE)
+        self.assertEqual(configuration["Overrides"][0]["ImageId"], GOLDEN)
+        (spot,) = self.ec2.describe_spot_fleet_requests()["SpotFleetRequestConfigs"]
+        self.assertEqual(spot["SpotFleetRequestConfig"]["LaunchSpecifications"][0]["ImageId"], GOLDEN)
+
+    def test_references_are_found_in_one_call(self) -> None:
+        def found(**named: Any) -> list[tuple[str, str]]:
+            answer = self.ec2.describe_image_references(ImageIds=[GOLDEN, ENCRYPTED], **named)
+            return [(one["ImageId"], one["ResourceType"]) for one in answer["ImageReferences"]]
+
+        everything = [(GOLDEN, "ec2:Instance"), (GOLDEN, "ec2:LaunchTemplate"), (ENCRYPTED, "ssm:Parameter")]
+        self.assertEqual(found(IncludeAllResourceTypes=True), everything)
+        depth = {"OptionName": "version-depth", "OptionValues": ["1"]}
+        newest = [{"ResourceType": "ec2:LaunchTemplate", "ResourceTypeOptions": [depth]}]
+        self.assertEqual(found(ResourceTypes=newest), [])
+        self.refused("MissingParameter", self.ec2.describe_image_references, ImageIds=[GOLDEN])
+
+    def test_a_report_counts_what_other_accounts_have(self) -> None:
+        theirs = self.program.client("ec2", key=OTHER_ACCOUNT)
+        theirs.run_instances(ImageId=GOLDEN, MinCount=1, MaxCount=1)
+        kinds = [{"ResourceType": "ec2:Instance"}, {"ResourceType": "ec2:LaunchTemplate"}]
+        report = self.ec2.create_image_usage_report(ImageId=GOLDEN, ResourceTypes=kinds)["ReportId"]
+
+        def state() -> str | None:
+            reports = self.ec2.describe_image_usage_reports(ImageIds=[GOLDEN])["ImageUsageReports"]
+            return reports[0]["State"] if reports else None
+
+        eventually(lambda: state() == "available")
+        entries = self.ec2.describe_image_usage_report_entries(ReportIds=[report])["ImageUsageReportEntries"]
+        counts = {(one["AccountId"], one["ResourceType"]): one["UsageCount"] for one in entries}
+        self.assertEqual(counts[OTHER_ACCOUNT, "ec2:Instance"], 1)
+        self.assertEqual(counts[ACCOUNT, "ec2:LaunchTemplate"], 1)
+        self.assertTrue(self.ec2.delete_image_usage_report(ReportId=report)["Return"])
+
+
+class KeepTest(WireTest):
+    """What keeps images and snapshots: locks, the archive, the Recycle Bin."""
+
+    holding: ClassVar[dict[str, list[Any]]] = {
+        "snapshots": [
+            {"region": HOME, "id": LOCKED, "sizeGib": 8, "lock": {"mode": "governance", "durationDays": 5}},
+            {"region": HOME, "id": ARCHIVED, "sizeGib": 8, "storageTier": "archive"},
+        ],
+        "recycleBinRules": [
+            {"region": HOME, "id": "AAAAAAAAAAA", "resourceType": "EC2_IMAGE", "retentionDays": 7},
+            {"region": HOME, "resourceType": "EBS_SNAPSHOT", "retentionDays": 14, "resourceTags": {"Team": "platform"}},
+        ],
+    }
+
+    def test_a_locked_snapshot_stays_until_it_is_unlocked(self) -> None:
+        (locked,) = self.ec2.describe_locked_snapshots()["Snapshots"]
+        self.assertEqual((locked["SnapshotId"], locked["LockState"]), (LOCKED, "governance"))
+        self.refused("OperationNotPermitted", self.aws, "ec2", "delete-snapshot", "--snapshot-id", LOCKED)
+        self.assertEqual(self.ec2.unlock_snapshot(SnapshotId=LOCKED)["SnapshotId"], LOCKED)
+        self.aws("ec2", "delete-snapshot", "--snapshot-id", LOCKED)
+        (snapshot, *_) = self.snapshots_of(self.image(GOLDEN))
+        lock = self.ec2.lock_snapshot(SnapshotId=snapshot, LockMode="compliance", LockDuration=1, CoolOffPeriod=1)
+        self.assertEqual(lock["LockState"], "compliance-cooloff")
+        answer = self.ec2.deregister_image(ImageId=GOLDEN, DeleteAssociatedSnapshots=True)
+        self.assertEqual(answer["DeleteSnapshotResults"], [{"SnapshotId": snapshot, "ReturnCode": "client-error"}])
+
+    def test_an_archived_snapshot_says_so(self) -> None:
+        self.assertEqual(self.ec2.describe_snapshots(SnapshotIds=[ARCHIVED])["Snapshots"][0]["StorageTier"], "archive")
+        archived = [{"Name": "last-tiering-operation", "Values": ["archival-completed"]}]
+        (status,) = self.ec2.describe_snapshot_tier_status(Filters=archived)["SnapshotTierStatuses"]
+        self.assertEqual((status["SnapshotId"], status["StorageTier"]), (ARCHIVED, "archive"))
+
+    def test_what_goes_into_the_bin_comes_back(self) -> None:
+        (snapshot, *_) = self.snapshots_of(self.image(GOLDEN))
+        self.ec2.deregister_image(ImageId=GOLDEN, DeleteAssociatedSnapshots=True)
+        (image,) = self.ec2.list_images_in_recycle_bin()["Images"]
+        self.assertEqual((image["ImageId"], image["Name"]), (GOLDEN, "golden-2026-11"))
+        self.assertEqual((image["RecycleBinExitTime"] - image["RecycleBinEnterTime"]).days, 7)
+        (binned,) = self.ec2.list_snapshots_in_recycle_bin()["Snapshots"]
+        self.assertEqual(binned["SnapshotId"], snapshot)
+        self.refused("InvalidSnapshot.NotFound", self.ec2.restore_image_from_recycle_bin, ImageId=GOLDEN)
+        restored = self.ec2.restore_snapshot_from_recycle_bin(SnapshotId=snapshot)
+        self.assertEqual((restored["SnapshotId"], restored["State"]), (snapshot, "completed"))
+        self.assertTrue(self.ec2.restore_image_from_recycle_bin(ImageId=GOLDEN)["Return"])
+        self.assertEqual(self.image(GOLDEN)["State"], "available")
+        allowed = self.ec2.describe_image_attribute(ImageId=GOLDEN, Attribute="launchPermission")
+        self.assertEqual(allowed["LaunchPermissions"], [{"UserId": OTHER_ACCOUNT}])
+
+    def test_the_rules_of_the_bin_are_told(self) -> None:
+        bin_ = self.program.client("rbin")
+        (rule,) = bin_.list_rules(ResourceType="EBS_SNAPSHOT")["Rules"]
+        self.assertEqual(rule["RetentionPeriod"], {"RetentionPeriodValue": 14, "RetentionPeriodUnit": "DAYS"})
+        whole = bin_.get_rule(Identifier=rule["Identifier"])
+        self.assertEqual(whole["ResourceTags"], [{"ResourceTagKey": "Team", "ResourceTagValue": "platform"}])
+        self.refused("ResourceNotFoundException", bin_.get_rule, Identifier="ZZZZZZZZZZZ")
+        self.program.admin("PUT", "permissions", {"powerless": []})
+        powerless = self.program.client("rbin", function="powerless")
+        self.refused("AccessDeniedException", powerless.list_rules, ResourceType="EC2_IMAGE")
+        self.assertEqual(
+            self.aws("rbin", "list-rules", "--resource-type", "EC2_IMAGE")["Rules"][0]["Identifier"], "A" * 11
+        )
 
 
 class DescribeTest(WireTest):

@@ -6,7 +6,18 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 mod choices;
+mod references;
+mod retention;
+mod scaling;
+mod templates;
 pub use choices::{Choices, DescribedBucket, RoleNeeds, SecondStore, StoredBytes};
+pub use references::{Recipe, SsmParameter};
+pub use retention::{BinnedType, LockMode, RecycleBinRule, SnapshotLock, StorageTier};
+pub use scaling::{
+    AutoScalingGroup, Fleet, LaunchConfiguration, SpotFleet, SpotLaunch, TemplateOverride, TemplateSpecification,
+    TemplateWithOverrides,
+};
+pub use templates::{LaunchTemplate, LaunchTemplateVersion};
 
 /// The whole account file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +59,15 @@ pub struct Settings {
     /// How long RestoreObject of an archived object takes, in milliseconds. Absent: the hours that
     /// AWS documents.
     pub thaw_ms: Option<u64>,
+    /// How long an instance is `pending` or `shutting-down`, in milliseconds.
+    pub instance_change_ms: u64,
+    /// How long a terminated instance is still listed, in milliseconds.
+    pub terminated_stays_ms: u64,
+    /// How long a report on the usage of an image is `pending`, in milliseconds.
+    pub usage_report_ms: u64,
+    /// How old an instance or a version of a launch template must be to be in such a report, in
+    /// milliseconds.
+    pub usage_lag_ms: u64,
     /// Limits on work in progress and on sizes.
     pub quotas: Quotas,
     /// What happens where AWS documents nothing.
@@ -68,6 +88,10 @@ impl Default for Settings {
             api_buckets: true,
             latency_ms: 0,
             thaw_ms: None,
+            instance_change_ms: 30_000,
+            terminated_stays_ms: 3_600_000,
+            usage_report_ms: 60_000,
+            usage_lag_ms: 86_400_000,
             quotas: Quotas::default(),
             choices: Choices::default(),
         }
@@ -94,6 +118,8 @@ pub struct Quotas {
     pub tags_per_resource: usize,
     /// How many days a store task can be described.
     pub store_task_history_days: i64,
+    /// Reports on the usage of images that are being made, per account and Region.
+    pub pending_usage_reports: usize,
 }
 
 impl Default for Quotas {
@@ -107,6 +133,7 @@ impl Default for Quotas {
             largest_exported_volume_gib: 1_024,
             tags_per_resource: 50,
             store_task_history_days: 31,
+            pending_usage_reports: 2_000,
         }
     }
 }
@@ -149,6 +176,33 @@ pub struct Account {
     /// Export tasks that are over.
     #[serde(default)]
     pub export_tasks: Vec<ExportTask>,
+    /// Launch templates.
+    #[serde(default)]
+    pub launch_templates: Vec<LaunchTemplate>,
+    /// Auto Scaling groups.
+    #[serde(default)]
+    pub auto_scaling_groups: Vec<AutoScalingGroup>,
+    /// Launch configurations.
+    #[serde(default)]
+    pub launch_configurations: Vec<LaunchConfiguration>,
+    /// EC2 Fleets.
+    #[serde(default)]
+    pub fleets: Vec<Fleet>,
+    /// Spot Fleet requests.
+    #[serde(default)]
+    pub spot_fleets: Vec<SpotFleet>,
+    /// Parameters of Systems Manager.
+    #[serde(default)]
+    pub ssm_parameters: Vec<SsmParameter>,
+    /// Image recipes of Image Builder.
+    #[serde(default)]
+    pub image_recipes: Vec<Recipe>,
+    /// Container recipes of Image Builder.
+    #[serde(default)]
+    pub container_recipes: Vec<Recipe>,
+    /// Retention rules of the Recycle Bin.
+    #[serde(default)]
+    pub recycle_bin_rules: Vec<RecycleBinRule>,
 }
 
 /// An export task that is over when the world starts. Its file is an object of its bucket, or is not.
@@ -295,6 +349,12 @@ pub struct Volume {
     /// Accounts that the snapshot of an image's device is shared with.
     #[serde(default)]
     pub snapshot_permissions: Vec<String>,
+    /// Lock on the snapshot of an image's device.
+    #[serde(default)]
+    pub snapshot_lock: Option<SnapshotLock>,
+    /// Tier of the snapshot of an image's device.
+    #[serde(default)]
+    pub snapshot_storage_tier: StorageTier,
 }
 
 /// An image with the snapshots behind it.
@@ -331,6 +391,18 @@ pub struct Image {
     /// Whether deregistration protection is on.
     #[serde(default)]
     pub deregistration_protection: bool,
+    /// Whether that protection holds for 24 hours after it is switched off.
+    #[serde(default)]
+    pub deregistration_cooldown: bool,
+    /// When it was last launched, as its owner is told at once; absent: never.
+    #[serde(default)]
+    pub last_launched_time: Option<Timestamp>,
+    /// Product codes.
+    #[serde(default)]
+    pub product_codes: Vec<String>,
+    /// `amazon`, `aws-marketplace` or `aws-backup-vault`, or absent.
+    #[serde(default)]
+    pub image_owner_alias: Option<String>,
     /// Instance it was made from.
     #[serde(default)]
     pub source_instance_id: Option<String>,
@@ -379,6 +451,15 @@ pub struct Snapshot {
     /// When it was started; absent: a day before the world started.
     #[serde(default)]
     pub start_time: Option<Timestamp>,
+    /// Accounts that it is shared with, or `all`.
+    #[serde(default)]
+    pub permissions: Vec<String>,
+    /// Lock.
+    #[serde(default)]
+    pub lock: Option<SnapshotLock>,
+    /// Tier.
+    #[serde(default)]
+    pub storage_tier: StorageTier,
 }
 
 /// A bucket with what is in it at the start.

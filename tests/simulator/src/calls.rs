@@ -12,7 +12,8 @@ use serde::Serialize;
 pub struct Call {
     /// When the call arrived, on the clock of the world.
     pub at: Timestamp,
-    /// `ec2`, `s3`, `sts` or `sns`; of an implied action whatever its prefix is (`ebs`, `kms`, `iam`).
+    /// `ec2`, `s3`, `sts`, `sns`, `autoscaling` or `rbin`; of an implied action whatever its prefix
+    /// is (`ebs`, `kms`, `iam`).
     pub service: String,
     /// Name of the action without the service, e.g. `CopyImage` or `PutObject`.
     pub action: String,

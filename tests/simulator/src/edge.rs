@@ -3,6 +3,7 @@
 
 mod caller;
 mod in_process;
+mod recycle_bin;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,7 +26,7 @@ use crate::permissions::Permissions;
 use crate::s3::{Exchange, S3};
 use crate::sns::Notice;
 use crate::world::{self, World};
-use crate::{s3, sns, sts};
+use crate::{autoscaling, s3, sns, sts};
 
 /// What a caller gets.
 #[derive(Debug)]
@@ -110,6 +111,7 @@ impl Simulator {
         let id = format!("{:032x}", inner.requests.fetch_add(1, Ordering::Relaxed).saturating_add(1));
         let mut answered = match caller.service.as_str() {
             "s3" => self.s3(&caller, request).await,
+            "rbin" => self.recycle_bin(&caller, &request),
             _ => self.form(&mut caller, request, &id).await,
         };
         if let Reply::Response(response) = &mut answered.reply {
@@ -222,7 +224,7 @@ impl Simulator {
         }
     }
 
-    /// EC2, STS and SNS, which all send a form.
+    /// EC2, Auto Scaling, STS and SNS, which all send a form.
     async fn form(&self, caller: &mut Caller, request: Request<Bytes>, id: &str) -> Answered {
         let inner = &self.0;
         let parameters = caller::form(request.uri(), request.body());
@@ -260,6 +262,7 @@ impl Simulator {
             return (outcome, response);
         }
         let result = match caller.service.as_str() {
+            "autoscaling" => autoscaling::call(caller, action, parameters, &self.0.permissions, (&self.0.world, id)),
             "sts" => sts::call(caller, action, id),
             "sns" => self.publish(caller, action, parameters, id),
             other => Err(Refusal {
@@ -318,7 +321,7 @@ impl Simulator {
     }
 }
 
-/// Why STS or SNS refuses a call.
+/// Why a service other than EC2 and S3 refuses a call.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) code: String,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// `ec2`, `s3`, `sts` or `sns`.
+    /// `ec2`, `s3`, `sts`, `sns`, `autoscaling` or `rbin`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// Name of the action, or `*`.

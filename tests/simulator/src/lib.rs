@@ -6,6 +6,7 @@
 //! permissions, and writes the call down.
 
 pub mod account;
+mod autoscaling;
 pub mod calls;
 pub mod clock;
 pub mod ec2;
@@ -13,6 +14,7 @@ pub mod edge;
 pub mod faults;
 pub mod objects;
 pub mod permissions;
+mod rbin;
 pub mod s3;
 pub mod sns;
 pub mod sts;

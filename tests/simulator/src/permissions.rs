@@ -220,9 +220,11 @@ fn parse_conditions(conditions: Option<&Value>) -> Result<Vec<Condition>, String
     };
     let mut parsed = Vec::new();
     for (name, keys) in operators {
+        // A key has one value here, so any of its values is that one.
+        let name = name.strip_prefix("ForAnyValue:").unwrap_or(name);
         let (bare, if_exists) = match name.strip_suffix("IfExists") {
             Some(bare) => (bare, true),
-            None => (name.as_str(), false),
+            None => (name, false),
         };
         let operator = match bare {
             "StringEquals" | "Bool" => Operator::Equals,
@@ -305,6 +307,15 @@ mod tests {
         let ours = BTreeMap::from([("ami-backup:managed".to_owned(), "true".to_owned())]);
         assert!(!allows(&policy, &ask()));
         assert!(allows(&policy, &ask().resource_tags(&ours)));
+    }
+
+    #[test]
+    fn any_value_of_a_key_is_its_one_value() {
+        let policy = json!({"Action": "ec2:DescribeInstances", "Resource": "*",
+            "Condition": {"ForAnyValue:StringEquals": {"aws:CalledVia": ["ec2-images.amazonaws.com"]}}});
+        let ask = || Request::new("ec2:DescribeInstances", "*");
+        assert!(!allows(&policy, &ask()));
+        assert!(allows(&policy, &ask().with("aws:CalledVia", "ec2-images.amazonaws.com")));
     }
 
     #[test]

@@ -9,14 +9,24 @@ use serde_json::{Map, Value, json};
 use crate::account::{AccountFile, Settings};
 use crate::clock::Clock;
 
+mod bin;
+mod lock;
 mod seed;
 mod settle;
 pub mod state;
+mod templates;
+mod usage;
+mod uses;
 
+pub use bin::Binned;
+pub use lock::Lock;
 pub use seed::objects_of;
-pub use state::{Device, ExportTask, Image, Instance, Snapshot, StoreTask, Tags};
+pub use state::{Device, ExportTask, Image, Instance, InstanceChange, Snapshot, StoreTask, Tags};
+pub use templates::{LaunchTemplate, TemplateVersion};
+pub use usage::{UsageEntry, UsageReport, UsageType};
+pub use uses::{Owned, Uses};
 
-use state::{GoneImage, State};
+use state::State;
 
 /// The world. Its getters return copies of what there is at the moment of the last
 /// [`settle`](World::settle); ids that callers do not see yet are included.
@@ -116,7 +126,7 @@ impl World {
         })
     }
 
-    /// Tags of an image, a snapshot, an instance, a volume or an export task; empty if there is no such thing.
+    /// Tags of an image, a snapshot, an instance, a volume, a launch template, a report or an export task; empty if there is no such thing.
     pub fn tags(&self, id: &str) -> Tags {
         self.with(|state| state.tags_mut(id).cloned()).unwrap_or_default()
     }
@@ -129,6 +139,37 @@ impl World {
     /// One instance.
     pub fn instance(&self, id: &str) -> Option<Instance> {
         self.with(|state| state.instances.get(id).cloned())
+    }
+
+    /// The instances that `account` has in `region`, by id.
+    pub fn instances(&self, account: &str, region: &str) -> Vec<Instance> {
+        let ours = |instance: &&Instance| instance.account == account && instance.region == region;
+        self.with(|state| state.instances.values().filter(ours).cloned().collect())
+    }
+
+    /// One launch template.
+    pub fn launch_template(&self, id: &str) -> Option<LaunchTemplate> {
+        self.with(|state| state.templates.get(id).cloned())
+    }
+
+    /// An image in the Recycle Bin.
+    pub fn binned_image(&self, id: &str) -> Option<Binned<Image>> {
+        self.with(|state| state.binned_images.get(id).cloned())
+    }
+
+    /// A snapshot in the Recycle Bin.
+    pub fn binned_snapshot(&self, id: &str) -> Option<Binned<Snapshot>> {
+        self.with(|state| state.binned_snapshots.get(id).cloned())
+    }
+
+    /// What names images beside instances and launch templates.
+    pub fn uses(&self) -> Uses {
+        self.with(|state| state.uses.clone())
+    }
+
+    /// Changes it in any way.
+    pub fn change_uses(&self, change: impl FnOnce(&mut Uses)) {
+        self.with(|state| change(&mut state.uses));
     }
 
     /// How often an instance has been rebooted by CreateImage.
@@ -154,6 +195,11 @@ impl World {
     /// Changes a snapshot in any way; false if there is none.
     pub fn change_snapshot(&self, id: &str, change: impl FnOnce(&mut Snapshot)) -> bool {
         self.with(|state| state.snapshots.get_mut(id).map(change).is_some())
+    }
+
+    /// Changes a launch template in any way; false if there is none.
+    pub fn change_launch_template(&self, id: &str, change: impl FnOnce(&mut LaunchTemplate)) -> bool {
+        self.with(|state| state.templates.get_mut(id).map(change).is_some())
     }
 
     /// Changes an instance in any way; false if there is none.
@@ -200,7 +246,8 @@ impl World {
         })
     }
 
-    /// Deregisters an image behind everybody's back; its snapshots stay. False if there is none.
+    /// Deregisters an image behind everybody's back, as DeregisterImage does: its snapshots stay, and a rule
+    /// of the Recycle Bin may keep it. False if there is none.
     pub fn deregister(&self, id: &str) -> bool {
         let now = self.now();
         self.with(|state| state.deregister(id, now))
@@ -261,7 +308,15 @@ fn region_json(state: &State, account: &str, region: &str) -> Value {
     let snapshots = state.snapshots.values().filter(|snapshot| here(&snapshot.account, &snapshot.region));
     let exports = state.exports.values().filter(|task| here(&task.account, &task.region));
     let stores = state.store_tasks.iter().filter(|task| here(&task.account, &task.region));
+    let instances = state.instances.values().filter(|instance| here(&instance.account, &instance.region));
+    let templates = state.templates.values().filter(|template| here(&template.account, &template.region));
+    let binned_images = state.binned_images.values().filter(|one| here(&one.it.account, &one.it.region));
+    let binned_snapshots = state.binned_snapshots.values().filter(|one| here(&one.it.account, &one.it.region));
     json!({
+        "instances": instances.map(|instance| instance.id.as_str()).collect::<Vec<_>>(),
+        "launchTemplates": templates.map(|template| template.id.as_str()).collect::<Vec<_>>(),
+        "binnedImages": binned_images.map(|one| one.it.id.as_str()).collect::<Vec<_>>(),
+        "binnedSnapshots": binned_snapshots.map(|one| one.it.id.as_str()).collect::<Vec<_>>(),
         "images": images.map(|image| image.id.as_str()).collect::<Vec<_>>(),
         "snapshots": snapshots.map(|snapshot| snapshot.id.as_str()).collect::<Vec<_>>(),
         "exportTasks": exports.map(|task| task.id.as_str()).collect::<Vec<_>>(),
@@ -281,25 +336,16 @@ impl State {
         if let Some(task) = self.exports.get_mut(id) {
             return Some(&mut task.tags);
         }
+        if let Some(template) = self.templates.get_mut(id) {
+            return Some(&mut template.tags);
+        }
+        if let Some(report) = self.usage_reports.get_mut(id) {
+            return Some(&mut report.tags);
+        }
         if self.instances.contains_key(id) {
             return self.instances.get_mut(id).map(|instance| &mut instance.tags);
         }
         let mut volumes = self.instances.values_mut().flat_map(|instance| instance.volumes.iter_mut());
         volumes.find(|volume| volume.id == id).map(|volume| &mut volume.tags)
-    }
-
-    /// Removes an image and leaves its snapshots; a copy or a restore that is making it is cancelled,
-    /// and its unfinished snapshots go too.
-    pub(crate) fn deregister(&mut self, id: &str, at: Timestamp) -> bool {
-        let Some(image) = self.images.remove(id) else { return false };
-        let gone =
-            GoneImage { account: image.account.clone(), region: image.region.clone(), name: image.name.clone(), at };
-        self.gone_images.insert(image.id.clone(), gone);
-        if image.work.as_ref().is_some_and(|work| work.kind != state::WorkKind::Create) {
-            for device in &image.devices {
-                self.snapshots.remove(&device.snapshot_id);
-            }
-        }
-        true
     }
 }

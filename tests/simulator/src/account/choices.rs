@@ -69,6 +69,23 @@ pub struct Choices {
     pub restored_snapshot_description: String,
     /// Which of the 18 actions of store and restore the caller of one of them needs.
     pub store_and_restore_need: RoleNeeds,
+    /// Code of a call that resolves an alias whose parameter the caller may not read.
+    pub alias_denied_code: String,
+    /// Code of a call that resolves an alias whose parameter does not exist.
+    pub alias_missing_code: String,
+    /// Whether the filter `image-id` of DescribeLaunchTemplateVersions sees what `ResolveAlias` shows
+    /// (else the alias).
+    pub alias_filter_resolves: bool,
+    /// Code of DeleteSnapshot on a locked snapshot, and of a change of its lock that is not allowed.
+    pub locked_snapshot_code: String,
+    /// Code of the deletion by EC2 of what AWS Backup manages.
+    pub backup_managed_code: String,
+    /// Code of RestoreImageFromRecycleBin while a snapshot of the image is not there.
+    pub restore_without_snapshots_code: String,
+    /// Code of a second report on the usage of an image while the first is being made.
+    pub second_usage_report_code: String,
+    /// Whether such a report counts what the owner of the image has (else only other accounts).
+    pub usage_report_counts_owner: bool,
 }
 
 impl Default for Choices {
@@ -104,6 +121,14 @@ impl Default for Choices {
             restore_keeps_encryption: false,
             restored_snapshot_description: String::new(),
             store_and_restore_need: RoleNeeds::Everything,
+            alias_denied_code: "UnauthorizedOperation".into(),
+            alias_missing_code: "InvalidParameterValue".into(),
+            alias_filter_resolves: false,
+            locked_snapshot_code: "OperationNotPermitted".into(),
+            backup_managed_code: "InvalidParameterValue".into(),
+            restore_without_snapshots_code: "InvalidSnapshot.NotFound".into(),
+            second_usage_report_code: "ResourceLimitExceeded".into(),
+            usage_report_counts_owner: true,
         }
     }
 }

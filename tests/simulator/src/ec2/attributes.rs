@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::context::Context;
 use super::errors::{Answer, Ec2Error};
-use super::images::write_devices;
+use super::images::{write_devices, write_product_codes};
 use super::params::Params;
 use super::xml::{Xml, moment};
 use crate::world::Image;
@@ -36,7 +36,7 @@ fn write_image_attribute(context: &Context<'_>, xml: &mut Xml, image: &Image, at
             return Ok(());
         }
         "productCodes" => {
-            xml.group("productCodes", |_| {});
+            write_product_codes(xml, image);
             return Ok(());
         }
         "description" => ("description", description),
@@ -47,7 +47,7 @@ fn write_image_attribute(context: &Context<'_>, xml: &mut Xml, image: &Image, at
         "tpmSupport" => ("tpmSupport", machine.tpm_support.clone()),
         "uefiData" => ("uefiData", machine.uefi_data.clone()),
         "imdsSupport" => ("imdsSupport", machine.imds_support.clone()),
-        "lastLaunchedTime" => ("lastLaunchedTime", None),
+        "lastLaunchedTime" => ("lastLaunchedTime", image.last_launch_told(context.now).map(moment)),
         "deregistrationProtection" => ("deregistrationProtection", protection),
         other => return Err(Ec2Error::invalid(format!("Value ({other}) for parameter attribute is invalid."))),
     };

@@ -12,7 +12,7 @@ use crate::calls::Call;
 use crate::edge::Caller;
 use crate::permissions::Request;
 use crate::world::state::{State, later};
-use crate::world::{Image, Snapshot, Tags};
+use crate::world::{Image, Instance, Snapshot, Tags};
 
 /// One call on its way.
 #[derive(Debug)]
@@ -184,6 +184,11 @@ impl Context<'_> {
             return Err(Ec2Error::new("AuthFailure", format!("Not authorized for snapshot:{id}")));
         }
         Ok(snapshot)
+    }
+
+    /// Whether an instance is the caller's, in the Region of the call, and can be seen.
+    pub(crate) fn sees_instance(&self, instance: &Instance) -> bool {
+        instance.account == self.account() && instance.region == self.region() && instance.visible_at <= self.now
     }
 
     /// The ARN of a key that the call names, or of the account's default key.

@@ -262,6 +262,8 @@ fn copy_of(
         state: "pending".into(),
         state_message: None,
         volume_permissions: Default::default(),
+        lock: None,
+        tier: Default::default(),
         visible_at: context.visible_at(),
         work: None,
         ..snapshot.clone()

@@ -145,6 +145,10 @@ pub(super) fn new_image(context: &Context<'_>, id: String) -> Image {
         created: context.now,
         deprecate_at: None,
         protection: Protection::Off,
+        last_launched: None,
+        launches: Vec::new(),
+        product_codes: Vec::new(),
+        owner_alias: None,
         source_instance_id: None,
         source_image: None,
         machine: Default::default(),
@@ -172,6 +176,8 @@ pub(super) fn snapshot_of(context: &Context<'_>, id: String, volume: &Volume) ->
         state: "pending".into(),
         state_message: None,
         volume_permissions: Default::default(),
+        lock: None,
+        tier: Default::default(),
         visible_at: context.visible_at(),
         work: None,
     }
@@ -192,8 +198,8 @@ fn device_of(volume: &Volume, snapshot_id: &str) -> Device {
 
 fn find_instance<'s>(context: &Context<'_>, state: &'s State, id: &str) -> Answer<&'s Instance> {
     check_id(id, "i", "InvalidInstanceID.Malformed")?;
-    let ours = |instance: &&Instance| instance.account == context.account() && instance.region == context.region();
-    state.instances.get(id).filter(ours).ok_or_else(|| Ec2Error::no_instance(&[id]))
+    let seen = |instance: &&Instance| context.sees_instance(instance);
+    state.instances.get(id).filter(seen).ok_or_else(|| Ec2Error::no_instance(&[id]))
 }
 
 fn authorise(context: &Context<'_>, instance: &Instance, tags: &BTreeMap<String, Tags>) -> Answer<()> {

@@ -2,6 +2,7 @@
 
 use super::context::{Context, snapshot_arn};
 use super::errors::{Answer, Ec2Error};
+use super::snapshots::check_deletable;
 use super::xml::Xml;
 use crate::permissions::Request;
 use crate::world::state::State;
@@ -15,6 +16,10 @@ pub(super) fn deregister(context: &Context<'_>, state: &mut State) -> Answer<Xml
         let message =
             format!("The image {} has deregistration protection enabled and cannot be deregistered", image.id);
         return Err(Ec2Error::new(code, message));
+    }
+    if image.is_of_aws_backup() {
+        let message = format!("The image {} is managed by AWS Backup and cannot be deregistered by EC2", image.id);
+        return Err(Ec2Error::new(&context.choices().backup_managed_code, message));
     }
     let with_snapshots = params.flag("DeleteAssociatedSnapshots")?;
     context.end_dry_run()?;
@@ -50,6 +55,10 @@ fn delete_associated(context: &Context<'_>, state: &mut State, id: &str) -> Opti
     if !state.users_of(id).is_empty() {
         return Some("skipped");
     }
-    state.snapshots.remove(id);
+    // A lock, or AWS Backup. The image is gone all the same.
+    if check_deletable(context, snapshot).is_err() {
+        return Some("client-error");
+    }
+    state.delete_snapshot(id, context.now);
     Some("success")
 }

@@ -24,8 +24,10 @@ const FILTERS: &[&str] = &[
     "image-type",
     "is-public",
     "name",
+    "owner-alias",
     "owner-id",
     "platform-details",
+    "product-code",
     "root-device-name",
     "root-device-type",
     "source-image-id",
@@ -106,7 +108,8 @@ fn check_owner(owner: &str) -> Answer<()> {
 }
 
 fn is_owner(context: &Context<'_>, image: &Image, owner: &str) -> bool {
-    image.account == if owner == "self" { context.account() } else { owner }
+    let account = if owner == "self" { context.account() } else { owner };
+    image.account == account || image.owner_alias.as_deref() == Some(owner)
 }
 
 fn may_launch(context: &Context<'_>, image: &Image, who: &str) -> bool {
@@ -143,8 +146,10 @@ fn field(image: &Image, name: &str) -> Vec<String> {
         "image-type" => "machine".into(),
         "is-public" => image.is_public().to_string(),
         "name" => image.name.clone(),
+        "owner-alias" => maybe(image.owner_alias.as_ref()),
         "owner-id" => image.account.clone(),
         "platform-details" => machine.platform_details.clone(),
+        "product-code" => return image.product_codes.clone(),
         "root-device-name" => machine.root_device_name.clone(),
         "root-device-type" => machine.root_device_type.clone(),
         "source-image-id" => maybe(image.source_image.as_ref().map(|(id, _)| id)),
@@ -180,6 +185,7 @@ fn write(context: &Context<'_>, xml: &mut Xml, image: &Image) {
     xml.text("imageLocation", format!("{}/{}", image.account, image.name));
     xml.text("imageState", &image.state);
     xml.text("imageOwnerId", &image.account);
+    xml.maybe("imageOwnerAlias", image.owner_alias.as_ref());
     xml.text("creationDate", moment(image.created));
     xml.text("isPublic", image.is_public());
     xml.text("architecture", &machine.architecture);
@@ -194,6 +200,9 @@ fn write(context: &Context<'_>, xml: &mut Xml, image: &Image) {
     xml.text("rootDeviceType", &machine.root_device_type);
     xml.text("rootDeviceName", &machine.root_device_name);
     write_devices(xml, image);
+    if !image.product_codes.is_empty() {
+        write_product_codes(xml, image);
+    }
     xml.text("virtualizationType", &machine.virtualization_type);
     xml.tags(tags_seen(context, image));
     xml.text("hypervisor", "xen");
@@ -204,6 +213,9 @@ fn write(context: &Context<'_>, xml: &mut Xml, image: &Image) {
     xml.maybe("imdsSupport", machine.imds_support.as_ref());
     xml.maybe("deprecationTime", image.deprecate_at.map(moment));
     xml.text("deregistrationProtection", image.protection.text(context.now));
+    // Launches are told to the owner alone.
+    let told = image.last_launch_told(context.now).filter(|_| image.account == context.account());
+    xml.maybe("lastLaunchedTime", told.map(moment));
     xml.maybe("sourceInstanceId", image.source_instance_id.as_ref());
     if let Some((id, region)) = &image.source_image {
         xml.text("sourceImageId", id);
@@ -215,6 +227,14 @@ fn write(context: &Context<'_>, xml: &mut Xml, image: &Image) {
             xml.text("message", message);
         });
     }
+}
+
+/// The `productCodes` of an image.
+pub(super) fn write_product_codes(xml: &mut Xml, image: &Image) {
+    xml.items("productCodes", &image.product_codes, |xml, code| {
+        xml.text("productCode", code);
+        xml.text("type", "marketplace");
+    });
 }
 
 /// The `blockDeviceMapping` of an image.

@@ -33,8 +33,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     for id in &ids {
         check_id(id, "i", "InvalidInstanceID.Malformed")?;
     }
-    let ours = |instance: &&Instance| instance.account == context.account() && instance.region == context.region();
-    let all: Vec<&Instance> = state.instances.values().filter(ours).collect();
+    let all: Vec<&Instance> = state.instances.values().filter(|instance| context.sees_instance(instance)).collect();
     let unknown: Vec<&str> = ids.iter().copied().filter(|id| !all.iter().any(|one| one.id == *id)).collect();
     if !unknown.is_empty() {
         return Err(Ec2Error::no_instance(&unknown));
@@ -47,13 +46,18 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     let (found, next) = page.cut(all.into_iter().filter(chosen).collect(), |instance| instance.id.clone());
     let mut xml = Xml::default();
     xml.items("reservationSet", found, |xml, instance| {
-        xml.text("reservationId", instance.id.replacen("i-", "r-", 1));
-        xml.text("ownerId", &instance.account);
-        xml.group("groupSet", |_| {});
+        write_reservation(xml, instance);
         xml.items("instancesSet", [instance], write);
     });
     xml.maybe("nextToken", next);
     Ok(xml)
+}
+
+/// What a reservation says before its instances: each instance has one of its own.
+pub(super) fn write_reservation(xml: &mut Xml, instance: &Instance) {
+    xml.text("reservationId", instance.id.replacen("i-", "r-", 1));
+    xml.text("ownerId", &instance.account);
+    xml.group("groupSet", |_| {});
 }
 
 fn field(instance: &Instance, name: &str) -> Vec<String> {
@@ -70,7 +74,7 @@ fn field(instance: &Instance, name: &str) -> Vec<String> {
     }]
 }
 
-fn write(xml: &mut Xml, instance: &Instance) {
+pub(super) fn write(xml: &mut Xml, instance: &Instance) {
     let machine = &instance.machine;
     xml.text("instanceId", &instance.id);
     xml.text("imageId", &instance.image_id);
@@ -108,7 +112,8 @@ fn write(xml: &mut Xml, instance: &Instance) {
     xml.text("usageOperation", &machine.usage_operation);
 }
 
-fn state_code(state: &str) -> u8 {
+/// The number of a state.
+pub(super) fn state_code(state: &str) -> u8 {
     match state {
         "pending" => 0,
         "running" => 16,
@@ -129,7 +134,7 @@ pub(super) fn describe_volumes(context: &Context<'_>, state: &State) -> Answer<X
     }
     let mut all: Vec<(&Instance, &Volume)> = Vec::new();
     for instance in state.instances.values() {
-        if instance.account == context.account() && instance.region == context.region() {
+        if context.sees_instance(instance) {
             all.extend(instance.volumes.iter().map(|volume| (instance, volume)));
         }
     }

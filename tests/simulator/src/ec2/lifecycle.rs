@@ -1,11 +1,14 @@
 //! Owns deprecation, deregistration protection, and disabling of images.
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 
 use super::attributes::{done, parse_moment};
 use super::context::Context;
 use super::errors::{Answer, Ec2Error};
 use super::xml::Xml;
+use crate::account::StorageTier;
 use crate::world::Image;
 use crate::world::state::{Protection, State, later};
 
@@ -92,9 +95,15 @@ pub(super) fn disable(context: &Context<'_>, state: &mut State) -> Answer<Xml> {
 }
 
 pub(super) fn enable(context: &Context<'_>, state: &mut State) -> Answer<Xml> {
+    let archived: BTreeSet<String> =
+        state.snapshots.values().filter(|one| one.tier == StorageTier::Archive).map(|one| one.id.clone()).collect();
     change(context, state, |image| {
         if image.state != "disabled" {
             return Err(wrong_state(image));
+        }
+        if let Some(device) = image.devices.iter().find(|device| archived.contains(&device.snapshot_id)) {
+            let message = format!("The snapshot {} of the image is in the archive tier", device.snapshot_id);
+            return Err(Ec2Error::new("IncorrectState", message));
         }
         image.state = "available".into();
         Ok(())

@@ -18,9 +18,12 @@ fn bucket(action: &str, plain_listing: bool) -> (i128, i128) {
         | "DeleteSnapshot"
         | "ModifyImageAttribute"
         | "ModifySnapshotAttribute" => (100, 5_000),
+        // The tokens of the instances themselves, a thousand and two per second, are not counted.
+        "RunInstances" => (5, 2_000),
+        "TerminateInstances" => (100, 5_000),
         "CreateTags" | "DeleteTags" => (100, 10_000),
         "DescribeInstances" | "DescribeSnapshots" | "DescribeVolumes" if plain_listing => (50, 10_000),
-        describe if describe.starts_with("Describe") || describe.starts_with("Get") => (100, 20_000),
+        read if ["Describe", "Get", "List"].iter().any(|start| read.starts_with(start)) => (100, 20_000),
         _ => (50, 5_000),
     }
 }

@@ -13,6 +13,7 @@ use crate::permissions::Permissions;
 use crate::world::World;
 use crate::world::state::State;
 
+mod aliases;
 mod attributes;
 mod context;
 mod copy;
@@ -22,18 +23,28 @@ pub mod envelope;
 mod errors;
 mod export;
 mod filters;
+mod fleets;
 mod images;
 mod instances;
+mod launch;
 mod lifecycle;
 mod limits;
+mod locks;
 mod params;
+mod recycle_bin;
+mod references;
 mod regions;
 mod register;
 mod restore;
 mod snapshots;
 mod store;
 mod tags;
-mod xml;
+mod template_versions;
+mod templates;
+mod terminate;
+mod tiers;
+mod usage;
+pub(crate) mod xml;
 
 #[cfg(test)]
 mod tests;
@@ -106,8 +117,6 @@ impl Context<'_> {
     fn answer_from(&self, state: &mut State) -> Answer<Xml> {
         match self.action {
             "DescribeRegions" => regions::describe(self, state),
-            "DescribeInstances" => instances::describe(self, state),
-            "DescribeVolumes" => instances::describe_volumes(self, state),
             "DescribeImages" => images::describe(self, state),
             "CreateImage" => create::create(self, state),
             "CopyImage" => copy::copy(self, state),
@@ -133,6 +142,45 @@ impl Context<'_> {
             "DescribeStoreImageTasks" => store::describe(self, state),
             "DescribeExportImageTasks" => export::describe(self, state),
             "CancelExportTask" => export::cancel(self, state),
+            _ => self.answer_about_use(state),
+        }
+    }
+
+    /// What launches instances, and what else names images.
+    fn answer_about_use(&self, state: &mut State) -> Answer<Xml> {
+        match self.action {
+            "DescribeInstances" => instances::describe(self, state),
+            "DescribeVolumes" => instances::describe_volumes(self, state),
+            "RunInstances" => launch::run(self, state),
+            "TerminateInstances" => terminate::terminate(self, state),
+            "DescribeLaunchTemplates" => templates::describe(self, state),
+            "CreateLaunchTemplate" => templates::create(self, state),
+            "ModifyLaunchTemplate" => templates::modify(self, state),
+            "DeleteLaunchTemplate" => templates::delete(self, state),
+            "DescribeLaunchTemplateVersions" => template_versions::describe(self, state),
+            "CreateLaunchTemplateVersion" => template_versions::create(self, state),
+            "DescribeFleets" => fleets::describe(self, state),
+            "DescribeSpotFleetRequests" => fleets::describe_spot(self, state),
+            "DescribeImageReferences" => references::describe(self, state),
+            "CreateImageUsageReport" => usage::create(self, state),
+            "DescribeImageUsageReports" => usage::describe(self, state),
+            "DescribeImageUsageReportEntries" => usage::describe_entries(self, state),
+            "DeleteImageUsageReport" => usage::delete(self, state),
+            _ => self.answer_about_keeping(state),
+        }
+    }
+
+    /// What keeps snapshots and images from being gone.
+    fn answer_about_keeping(&self, state: &mut State) -> Answer<Xml> {
+        match self.action {
+            "LockSnapshot" => locks::lock(self, state),
+            "UnlockSnapshot" => locks::unlock(self, state),
+            "DescribeLockedSnapshots" => locks::describe(self, state),
+            "DescribeSnapshotTierStatus" => tiers::describe(self, state),
+            "ListImagesInRecycleBin" => recycle_bin::list_images(self, state),
+            "ListSnapshotsInRecycleBin" => recycle_bin::list_snapshots(self, state),
+            "RestoreImageFromRecycleBin" => recycle_bin::restore_image(self, state),
+            "RestoreSnapshotFromRecycleBin" => recycle_bin::restore_snapshot(self, state),
             "" => Err(Ec2Error::missing("Action")),
             other => {
                 Err(Ec2Error::new("InvalidAction", format!("The action {other} is not valid for this web service.")))

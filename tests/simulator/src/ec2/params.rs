@@ -15,6 +15,11 @@ impl Params {
         Self(pairs.iter().cloned().collect())
     }
 
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The text of a parameter that may be absent. An empty text is a text.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

@@ -5,7 +5,7 @@ use super::create::{check_description, check_name, check_name_free, image_id, ne
 use super::errors::{Answer, Ec2Error};
 use super::params::Params;
 use super::xml::Xml;
-use crate::account::Machine;
+use crate::account::{Machine, StorageTier};
 use crate::world::state::State;
 use crate::world::{Device, Image, Snapshot};
 
@@ -126,6 +126,10 @@ fn device(context: &Context<'_>, state: &State, name: &str, snapshot: &str, ebs:
     }
     if found.state != "completed" {
         let message = format!("Snapshot '{snapshot}' is not 'completed'.");
+        return Err(Ec2Error::new("IncorrectState", message));
+    }
+    if found.tier == StorageTier::Archive {
+        let message = format!("Snapshot '{snapshot}' is in the archive tier.");
         return Err(Ec2Error::new("IncorrectState", message));
     }
     let size_gib = ebs.number("VolumeSize")?.unwrap_or(found.size_gib);

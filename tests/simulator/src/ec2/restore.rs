@@ -169,6 +169,8 @@ fn snapshot(
         state: "pending".into(),
         state_message: None,
         volume_permissions: Default::default(),
+        lock: None,
+        tier: Default::default(),
         visible_at: context.visible_at(),
         work: None,
     }

@@ -30,10 +30,7 @@ pub(super) fn create(context: &Context<'_>, state: &mut State) -> Answer<Xml> {
     let tags = params.tag_specifications(&["snapshot"], context.settings().quotas.tags_per_resource)?;
     let volume_id = params.required("VolumeId")?;
     check_id(volume_id, "vol", "InvalidParameterValue")?;
-    let instances = state
-        .instances
-        .values()
-        .filter(|instance| instance.account == context.account() && instance.region == context.region());
+    let instances = state.instances.values().filter(|instance| context.sees_instance(instance));
     let volume = instances.flat_map(|instance| &instance.volumes).find(|volume| volume.id == volume_id).cloned();
     let Some(volume) = volume else {
         return Err(Ec2Error::new("InvalidVolume.NotFound", format!("The volume '{volume_id}' does not exist.")));
@@ -84,8 +81,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
         seen(snapshot)
             && (ids.is_empty() || ids.contains(&snapshot.id.as_str()))
             && (owners.is_empty() || owners.iter().any(|owner| account(owner) == snapshot.account))
-            && (restorable_by.is_empty()
-                || restorable_by.iter().any(|who| snapshot.volume_permissions.contains(&account(who))))
+            && (restorable_by.is_empty() || restorable_by.iter().any(|who| restorable(snapshot, &account(who))))
             && filters.hold(tags_seen(context, snapshot), |name| field(context, snapshot, name))
     };
     let found: Vec<&Snapshot> = state.snapshots.values().filter(chosen).collect();
@@ -94,6 +90,12 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     xml.items("snapshotSet", found, |xml, snapshot| write(context, xml, snapshot));
     xml.maybe("nextToken", next);
     Ok(xml)
+}
+
+/// Whether an account may make volumes of a snapshot by itself: it owns it or it is shared with it by
+/// name. `all` is everybody.
+fn restorable(snapshot: &Snapshot, who: &str) -> bool {
+    if who == "all" { snapshot.volume_permissions.contains("all") } else { snapshot.usable_by(who) }
 }
 
 fn tags_seen<'s>(context: &Context<'_>, snapshot: &'s Snapshot) -> &'s Tags {
@@ -118,7 +120,7 @@ fn field(context: &Context<'_>, snapshot: &Snapshot, name: &str) -> Vec<String> 
         "snapshot-id" => snapshot.id.clone(),
         "start-time" => moment(snapshot.started),
         "status" => snapshot.state.clone(),
-        "storage-tier" => "standard".into(),
+        "storage-tier" => snapshot.tier.text().into(),
         "transfer-type" => "standard".into(),
         "volume-id" => snapshot.volume_id.clone(),
         "volume-size" => snapshot.size_gib.to_string(),
@@ -126,7 +128,7 @@ fn field(context: &Context<'_>, snapshot: &Snapshot, name: &str) -> Vec<String> 
     }]
 }
 
-fn write(context: &Context<'_>, xml: &mut Xml, snapshot: &Snapshot) {
+pub(super) fn write(context: &Context<'_>, xml: &mut Xml, snapshot: &Snapshot) {
     xml.text("snapshotId", &snapshot.id);
     xml.text("volumeId", &snapshot.volume_id);
     xml.text("status", &snapshot.state);
@@ -140,7 +142,7 @@ fn write(context: &Context<'_>, xml: &mut Xml, snapshot: &Snapshot) {
     xml.tags(tags_seen(context, snapshot));
     xml.text("encrypted", snapshot.encrypted);
     xml.maybe("kmsKeyId", snapshot.kms_key_id.as_ref());
-    xml.text("storageTier", "standard");
+    xml.text("storageTier", snapshot.tier.text());
     xml.text("transferType", "standard");
     xml.text("sseType", if snapshot.encrypted { "sse-kms" } else { "none" });
     // EC2 knows the size only when the snapshot is complete.
@@ -157,9 +159,23 @@ pub(super) fn delete(context: &Context<'_>, state: &mut State) -> Answer<Xml> {
         let message = format!("The snapshot {} is currently in use by {}", snapshot.id, image.id);
         return Err(Ec2Error::new("InvalidSnapshot.InUse", message));
     }
+    check_deletable(context, &snapshot)?;
     context.end_dry_run()?;
-    state.snapshots.remove(&snapshot.id);
+    state.delete_snapshot(&snapshot.id, context.now);
     let mut xml = Xml::default();
     xml.text("return", true);
     Ok(xml)
+}
+
+/// Refuses to delete what is locked, and what AWS Backup manages.
+pub(super) fn check_deletable(context: &Context<'_>, snapshot: &Snapshot) -> Answer<()> {
+    if snapshot.is_locked(context.now) {
+        let message = format!("The snapshot {} is locked and cannot be deleted", snapshot.id);
+        return Err(Ec2Error::new(&context.choices().locked_snapshot_code, message));
+    }
+    if snapshot.is_of_aws_backup() {
+        let message = format!("The snapshot {} is managed by AWS Backup and cannot be deleted by EC2", snapshot.id);
+        return Err(Ec2Error::new(&context.choices().backup_managed_code, message));
+    }
+    Ok(())
 }

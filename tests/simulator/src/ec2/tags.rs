@@ -4,6 +4,7 @@ use super::attributes::done;
 use super::context::{Context, image_arn, snapshot_arn};
 use super::errors::{Answer, Ec2Error};
 use super::filters::{Filters, Page};
+use super::templates::seen;
 use super::xml::Xml;
 use crate::permissions::Request;
 use crate::world::Tags;
@@ -35,7 +36,15 @@ fn all<'s>(context: &Context<'_>, state: &'s State) -> Vec<Tagged<'s>> {
             all.push(Tagged { id: &task.id, kind: "export-image-task", tags: &task.tags });
         }
     }
-    for instance in state.instances.values().filter(|instance| ours(&instance.account, &instance.region)) {
+    for template in seen(context, state) {
+        all.push(Tagged { id: &template.id, kind: "launch-template", tags: &template.tags });
+    }
+    for report in state.usage_reports.values().filter(|report| ours(&report.account, &report.region)) {
+        if report.visible_at <= context.now {
+            all.push(Tagged { id: &report.id, kind: "image-usage-report", tags: &report.tags });
+        }
+    }
+    for instance in state.instances.values().filter(|instance| context.sees_instance(instance)) {
         all.push(Tagged { id: &instance.id, kind: "instance", tags: &instance.tags });
         for volume in &instance.volumes {
             all.push(Tagged { id: &volume.id, kind: "volume", tags: &volume.tags });

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use serde_json::Value;
 
 use super::{Ec2, Outcome};
 use crate::account::{AccountFile, Settings};
@@ -14,11 +15,17 @@ use crate::permissions::Permissions;
 use crate::world::{World, objects_of};
 
 mod copies;
+mod every;
 mod exports;
 mod images;
+mod instances;
+mod keeping;
 mod listings;
+mod references;
 mod rules;
 mod stores;
+mod templates;
+mod usage;
 
 const GOLDEN: &str = "ami-0a1b2c3d4e5f60001";
 const GOLDEN_SNAPSHOT: &str = "snap-0a1b2c3d4e5f60001";
@@ -27,6 +34,21 @@ const BACKUPS: &str = "ami-backup-demo-backups";
 const HOME: &str = "us-east-1";
 const US: &str = "000000000000";
 const THEM: &str = "111122223333";
+
+/// Milliseconds of an hour and of a day.
+const HOUR: i64 = 3_600_000;
+const DAY: i64 = 24 * HOUR;
+
+/// Puts things into an account of the file: lists are made longer.
+fn hold(file: &mut AccountFile, account: usize, things: Value) {
+    let mut whole = serde_json::to_value(&*file).unwrap();
+    let Value::Object(things) = things else { panic!("expected fields of an account, got {things}") };
+    for (name, mut value) in things {
+        let there = whole["accounts"][account][&name].as_array_mut().unwrap();
+        there.append(value.as_array_mut().unwrap());
+    }
+    *file = serde_json::from_value(whole).unwrap();
+}
 
 /// The demo's world with a clock to turn.
 struct Bench {
@@ -74,10 +96,19 @@ impl Bench {
     }
 
     fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        Self::of(|file| change(&mut file.settings))
+    }
+
+    /// The demo's account with these things in it as well: fields of the first account.
+    fn holding(things: Value) -> Self {
+        Self::of(|file| hold(file, 0, things))
+    }
+
+    fn of(change: impl FnOnce(&mut AccountFile)) -> Self {
         let mut file: AccountFile = serde_json::from_str(include_str!("../../accounts/demo.json")).unwrap();
         file.settings.consistency_delay_ms = 0;
         file.settings.api_buckets = false;
-        change(&mut file.settings);
+        change(&mut file);
         let clock = ManualClock::new("2026-11-23T20:00:00Z".parse().unwrap());
         let objects = Arc::new(LocalObjects::new(Arc::new(clock.clone())));
         for account in &file.accounts {

@@ -27,6 +27,11 @@ impl Xml {
         xml
     }
 
+    /// The text.
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
+
     /// Closes the root and gives the text.
     pub(crate) fn finish(mut self, root: &str) -> String {
         self.0.push_str(&format!("</{root}>\n"));
@@ -75,6 +80,15 @@ impl Xml {
         self.group(name, |xml| {
             for item in items {
                 xml.group("item", |xml| each(xml, item));
+            }
+        });
+    }
+
+    /// `<name><member>…</member>…</name>`, as services other than EC2 write lists.
+    pub(crate) fn members<T>(&mut self, name: &str, items: impl IntoIterator<Item = T>, each: impl Fn(&mut Self, T)) {
+        self.group(name, |xml| {
+            for item in items {
+                xml.group("member", |xml| each(xml, item));
             }
         });
     }

@@ -15,7 +15,7 @@ pub struct Caller {
     pub function: Option<String>,
     /// Region of the credential scope.
     pub region: String,
-    /// Service of the credential scope: `ec2`, `s3`, `sts` or `sns`.
+    /// Service of the credential scope: `ec2`, `s3`, `sts`, `sns`, `autoscaling` or `rbin`.
     pub service: String,
     /// The task that this call starts is to fail with this reason: a fault rule says so.
     pub fail_task: Option<String>,
@@ -110,7 +110,7 @@ fn function_of(user_agent: &str) -> Option<String> {
 
 /// Without a signature, the host's name says the service; a form without one is EC2's.
 fn service_without_signature(host: &str, uri: &Uri, body: &[u8]) -> String {
-    for service in ["ec2", "sts", "sns"] {
+    for service in ["ec2", "sts", "sns", "autoscaling", "rbin"] {
         if host.starts_with(&format!("{service}.")) {
             return service.to_owned();
         }

@@ -19,6 +19,8 @@ use crate::clock::ManualClock;
 use crate::faults::Rule;
 use crate::objects::StoredObject;
 
+mod services;
+
 const BUCKET: &str = "backups";
 const ELSEWHERE: &str = "elsewhere";
 

@@ -4,15 +4,28 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::lock::Lock;
 use super::state::{Device, ExportTask, GIB, Image, Instance, Owner, Protection, Snapshot, State, Volume, hex, later};
+use super::templates::{LaunchTemplate, TemplateVersion};
+use super::uses::{Uses, owned};
 use crate::account::{self, AccountFile, ObjectKind};
 use crate::ec2::envelope;
 use crate::objects::StoredObject;
 
 /// The state that the file describes, at `now`.
 pub(super) fn state(file: &AccountFile, now: Timestamp) -> State {
-    let mut state =
-        State { accounts: file.accounts.iter().map(Owner::of).collect(), seed: file.settings.seed, ..State::default() };
+    let mut state = State {
+        accounts: file.accounts.iter().map(Owner::of).collect(),
+        bin_rules: owned(file, |account| &account.recycle_bin_rules),
+        uses: Uses::of(file),
+        seed: file.settings.seed,
+        ..State::default()
+    };
+    for (number, rule) in state.bin_rules.iter_mut().enumerate() {
+        let made_up = || hex(format!("{}/{number}", rule.account).as_bytes())[..11].to_owned();
+        let id = rule.it.id.take().unwrap_or_else(made_up);
+        rule.it.id = Some(id);
+    }
     for account in &file.accounts {
         for described in &account.instances {
             state.instances.insert(described.id.clone(), instance(&account.id, described, now));
@@ -20,7 +33,13 @@ pub(super) fn state(file: &AccountFile, now: Timestamp) -> State {
         for described in &account.images {
             let (image, snapshots) = image(&account.id, described, now);
             state.images.insert(image.id.clone(), image);
-            state.snapshots.extend(snapshots.into_iter().map(|snapshot| (snapshot.id.clone(), snapshot)));
+            for snapshot in snapshots {
+                // The first image that names a snapshot describes it.
+                state.snapshots.entry(snapshot.id.clone()).or_insert(snapshot);
+            }
+        }
+        for described in &account.launch_templates {
+            state.templates.insert(described.id.clone(), launch_template(&account.id, described, now));
         }
         for described in &account.snapshots {
             state.snapshots.insert(described.id.clone(), snapshot(&account.id, described, now));
@@ -30,6 +49,49 @@ pub(super) fn state(file: &AccountFile, now: Timestamp) -> State {
         }
     }
     state
+}
+
+fn launch_template(account: &str, described: &account::LaunchTemplate, now: Timestamp) -> LaunchTemplate {
+    let version = |version: &account::LaunchTemplateVersion| {
+        let devices = ('b'..='z').map(|letter| format!("/dev/xvd{letter}")).zip(version.snapshot_ids.iter().cloned());
+        let made = TemplateVersion {
+            image_id: version.image_id.clone(),
+            instance_type: None,
+            devices: devices.collect(),
+            description: String::new(),
+            created: version.create_time.unwrap_or_else(|| yesterday(now)),
+            visible_at: Timestamp::MIN,
+        };
+        (version.number, made)
+    };
+    let versions: BTreeMap<u64, TemplateVersion> = described.versions.iter().map(version).collect();
+    let lowest = versions.keys().next().copied().unwrap_or_default();
+    LaunchTemplate {
+        id: described.id.clone(),
+        account: account.to_owned(),
+        region: described.region.clone(),
+        name: described.name.clone(),
+        created: versions.values().map(|version| version.created).min().unwrap_or(now),
+        default_version: described.default_version.unwrap_or(lowest),
+        versions,
+        tags: described.tags.clone(),
+        visible_at: Timestamp::MIN,
+    }
+}
+
+fn lock(described: &account::SnapshotLock, now: Timestamp) -> Lock {
+    let created = described.created_at.unwrap_or_else(|| yesterday(now));
+    let days = match (described.duration_days, described.expires_at) {
+        (None, Some(end)) => end.duration_since(created).as_hours() / 24,
+        (days, _) => i64::from(days.unwrap_or(365)),
+    };
+    Lock {
+        mode: described.mode,
+        created,
+        days,
+        expires: described.expires_at.unwrap_or_else(|| later(created, SignedDuration::from_hours(24 * days))),
+        cool_off_hours: described.cool_off_hours.map(i64::from),
+    }
 }
 
 fn export_task(account: &str, described: &account::ExportTask, now: Timestamp) -> ExportTask {
@@ -113,6 +175,10 @@ fn gone_image(id: &str, region: &str) -> account::Image {
         creation_date: None,
         deprecate_at: None,
         deregistration_protection: false,
+        deregistration_cooldown: false,
+        last_launched_time: None,
+        product_codes: Vec::new(),
+        image_owner_alias: None,
         source_instance_id: None,
         source_image_id: None,
         source_image_region: None,
@@ -131,6 +197,8 @@ fn gone_image(id: &str, region: &str) -> account::Image {
             snapshot_id: None,
             snapshot_tags: BTreeMap::new(),
             snapshot_permissions: Vec::new(),
+            snapshot_lock: None,
+            snapshot_storage_tier: account::StorageTier::Standard,
         }],
     }
 }
@@ -173,6 +241,8 @@ fn instance(account: &str, described: &account::Instance, now: Timestamp) -> Ins
         machine: described.machine.clone(),
         volumes: described.volumes.iter().map(volume).collect(),
         reboots: 0,
+        change: None,
+        visible_at: Timestamp::MIN,
     }
 }
 
@@ -204,11 +274,14 @@ fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, V
         snapshots.push(Snapshot {
             description,
             tags: volume.snapshot_tags.clone(),
-            volume_permissions: volume.snapshot_permissions.iter().cloned().collect(),
             ..snapshot(account, &as_snapshot(described, volume, snapshot_id, &of), now)
         });
     }
-    let protection = if described.deregistration_protection { Protection::On } else { Protection::Off };
+    let protection = match (described.deregistration_protection, described.deregistration_cooldown) {
+        (false, _) => Protection::Off,
+        (true, false) => Protection::On,
+        (true, true) => Protection::OnWithCooldown,
+    };
     let image = Image {
         id: described.id.clone(),
         account: account.into(),
@@ -222,6 +295,10 @@ fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, V
         created,
         deprecate_at: described.deprecate_at,
         protection,
+        last_launched: described.last_launched_time,
+        launches: Vec::new(),
+        product_codes: described.product_codes.clone(),
+        owner_alias: described.image_owner_alias.clone(),
         source_instance_id: described.source_instance_id.clone(),
         source_image: described.source_image_id.clone().map(|id| {
             let region = described.source_image_region.as_ref().unwrap_or(&described.region);
@@ -248,6 +325,9 @@ fn as_snapshot(image: &account::Image, volume: &account::Volume, id: String, of:
         encrypted: volume.encrypted,
         kms_key_id: volume.kms_key_id.clone(),
         start_time: image.creation_date,
+        permissions: volume.snapshot_permissions.clone(),
+        lock: volume.snapshot_lock.clone(),
+        storage_tier: volume.snapshot_storage_tier,
     }
 }
 
@@ -268,7 +348,9 @@ fn snapshot(account: &str, described: &account::Snapshot, now: Timestamp) -> Sna
         completed: Some(started),
         state: "completed".into(),
         state_message: None,
-        volume_permissions: Default::default(),
+        volume_permissions: described.permissions.iter().cloned().collect(),
+        lock: described.lock.as_ref().map(|described| lock(described, now)),
+        tier: described.storage_tier,
         visible_at: Timestamp::MIN,
         work: None,
     }

@@ -1,9 +1,10 @@
 //! Owns the passing of time: ends the work that is due.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::World;
-use super::state::{State, StoreTask};
+use super::state::{InstanceChange, State, StoreTask, later};
+use crate::account::Settings;
 use crate::objects::{ObjectError, ObjectStore, StoredObject};
 
 impl World {
@@ -14,7 +15,12 @@ impl World {
         // somebody did with it since.
         let _alone = self.settling.lock().await;
         let now = self.now();
-        self.with(|state| end_images(state, now));
+        self.with(|state| {
+            end_images(state, now);
+            move_instances(state, self.settings(), now);
+            state.purge_bin(now);
+            state.finish_reports(self.settings(), now);
+        });
         for task in self.with(|state| due_stores(state, now)) {
             let failure = match store_failure(&task, &self.with(|state| missing_snapshots(state, &task))) {
                 Some(failure) => Some(failure),
@@ -60,6 +66,28 @@ fn end_images(state: &mut State, now: Timestamp) {
                 image.state_reason = Some(("Client.InternalError".into(), reason));
             }
         }
+    }
+}
+
+/// Gives instances the states that are due. A terminated one stays for a while and is then forgotten.
+fn move_instances(state: &mut State, settings: &Settings, now: Timestamp) {
+    let stays = SignedDuration::from_millis(i64::try_from(settings.terminated_stays_ms).unwrap_or(i64::MAX / 2));
+    let mut gone = Vec::new();
+    for instance in state.instances.values_mut() {
+        while let Some(change) = instance.change.take_if(|change| change.at <= now) {
+            let Some(to) = change.to else {
+                gone.push(instance.id.clone());
+                break;
+            };
+            if to == "terminated" {
+                instance.volumes.clear();
+                instance.change = Some(InstanceChange { at: later(change.at, stays), to: None });
+            }
+            instance.state = to;
+        }
+    }
+    for id in gone {
+        state.instances.remove(&id);
     }
 }
 

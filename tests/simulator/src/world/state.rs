@@ -4,7 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::account::{Account, Machine, Settings};
+use super::bin::Binned;
+use super::lock::Lock;
+use super::templates::LaunchTemplate;
+use super::usage::UsageReport;
+use super::uses::{Owned, Uses};
+use crate::account::{Account, Machine, RecycleBinRule, Settings, StorageTier};
 use crate::objects::StoredObject;
 
 /// Bytes of one GiB.
@@ -12,6 +17,12 @@ pub const GIB: u64 = 1 << 30;
 
 /// Bytes of one GB, the unit of the quotas on work in progress.
 pub const GB: u64 = 1_000_000_000;
+
+/// How late the owner of an image is told that it was launched.
+const LAUNCH_IS_TOLD_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// Description of a snapshot that AWS Backup made.
+const BACKUP_DESCRIPTION: &str = "This snapshot is created by the AWS Backup service.";
 
 /// Tags of a resource.
 pub type Tags = BTreeMap<String, String>;
@@ -144,6 +155,14 @@ pub struct Image {
     pub deprecate_at: Option<Timestamp>,
     /// Deregistration protection.
     pub protection: Protection,
+    /// When it was last launched, as far as its owner is told at once.
+    pub last_launched: Option<Timestamp>,
+    /// When it was launched since, which its owner is told a day later.
+    pub launches: Vec<Timestamp>,
+    /// Product codes.
+    pub product_codes: Vec<String>,
+    /// `aws-backup-vault` or another name of its owner.
+    pub owner_alias: Option<String>,
     /// Instance it was made from.
     pub source_instance_id: Option<String>,
     /// Image it was copied or restored from, and that image's Region.
@@ -173,6 +192,21 @@ impl Image {
     pub fn is_public(&self) -> bool {
         self.launch_permissions.contains("all")
     }
+
+    /// When it was last launched, as far as its owner is told at `now`.
+    pub fn last_launch_told(&self, now: Timestamp) -> Option<Timestamp> {
+        let told = |launch: &&Timestamp| later(**launch, LAUNCH_IS_TOLD_AFTER) <= now;
+        self.launches.iter().filter(told).copied().chain(self.last_launched).max()
+    }
+
+    /// Whether AWS Backup manages it.
+    pub fn is_of_aws_backup(&self) -> bool {
+        self.owner_alias.as_deref() == Some("aws-backup-vault") || has_backup_tag(&self.tags)
+    }
+}
+
+fn has_backup_tag(tags: &Tags) -> bool {
+    tags.keys().any(|key| key.starts_with("aws:backup:"))
 }
 
 /// A snapshot.
@@ -208,6 +242,10 @@ pub struct Snapshot {
     pub state_message: Option<String>,
     /// Accounts that may make volumes of it, or `all`.
     pub volume_permissions: BTreeSet<String>,
+    /// Lock, in force or not.
+    pub lock: Option<Lock>,
+    /// Where its blocks are.
+    pub tier: StorageTier,
     /// Nobody sees it before.
     pub visible_at: Timestamp,
     /// What is making it.
@@ -223,6 +261,16 @@ impl Snapshot {
     /// Whether `account` owns it or it is shared with it by name.
     pub fn usable_by(&self, account: &str) -> bool {
         self.account == account || self.volume_permissions.contains(account)
+    }
+
+    /// Whether a lock keeps it from being deleted.
+    pub fn is_locked(&self, now: Timestamp) -> bool {
+        self.lock.as_ref().is_some_and(|lock| lock.in_force(now))
+    }
+
+    /// Whether AWS Backup manages it.
+    pub fn is_of_aws_backup(&self) -> bool {
+        self.description == BACKUP_DESCRIPTION || has_backup_tag(&self.tags)
     }
 }
 
@@ -278,6 +326,19 @@ pub struct Instance {
     pub volumes: Vec<Volume>,
     /// How often CreateImage has rebooted it.
     pub reboots: u32,
+    /// What becomes of it, and when.
+    pub change: Option<InstanceChange>,
+    /// Nobody sees it before.
+    pub visible_at: Timestamp,
+}
+
+/// What becomes of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceChange {
+    /// When.
+    pub at: Timestamp,
+    /// State that it gets; `None`: it is forgotten.
+    pub to: Option<String>,
 }
 
 /// A store task.
@@ -405,6 +466,12 @@ pub(crate) struct State {
     /// Deregistered images.
     pub(crate) gone_images: BTreeMap<String, GoneImage>,
     pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    pub(crate) bin_rules: Vec<Owned<RecycleBinRule>>,
+    pub(crate) binned_images: BTreeMap<String, Binned<Image>>,
+    pub(crate) binned_snapshots: BTreeMap<String, Binned<Snapshot>>,
+    pub(crate) templates: BTreeMap<String, LaunchTemplate>,
+    pub(crate) usage_reports: BTreeMap<String, UsageReport>,
+    pub(crate) uses: Uses,
     pub(crate) store_tasks: Vec<StoreTask>,
     pub(crate) exports: BTreeMap<String, ExportTask>,
     /// By account, Region, action and token.
