@@ -30,6 +30,19 @@ pub enum Action {
     DeleteSnapshot,
 }
 
+impl Action {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keep => "KEEP",
+            Self::Deprecate => "DEPRECATE",
+            Self::Disable => "DISABLE",
+            Self::Deregister => "DEREGISTER",
+            Self::DeleteSnapshot => "DELETE_SNAPSHOT",
+        }
+    }
+}
+
 /// What the listings say of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judgement {
@@ -451,6 +464,13 @@ pub(crate) mod tests {
         let asked = policy(json!({"retention": {"newest": 1}, "stages": {"disableDays": 30}}));
         let judged = judge(&account, &asked, now()).unwrap_or_default();
         assert_eq!(judged[1].reasons, [Reason::StageFrom { stage: "disable", at: now() + days(10) }]);
+    }
+
+    #[test]
+    fn an_action_is_written_everywhere_alike() {
+        for action in [Action::Keep, Action::Deprecate, Action::Disable, Action::Deregister, Action::DeleteSnapshot] {
+            assert_eq!(serde_json::to_value(action).ok(), Some(action.as_str().into()));
+        }
     }
 
     #[test]

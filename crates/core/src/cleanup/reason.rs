@@ -89,6 +89,11 @@ pub enum Reason {
     /// Its object is required, and is not there or is not plausible.
     NoObject(String),
 
+    /// It is not as the plan saw it.
+    Changed(&'static str),
+    /// The backup that was to replace it is not there, or is none any more.
+    NoReplacement(Option<ImageId>),
+
     // Why it stays: caution.
     /// A check could not be made.
     CannotTell(String),
@@ -179,6 +184,8 @@ impl Reason {
             Self::NewerThanLastGood => "newer-than-last-good",
             Self::NoneVerified => "none-verified",
             Self::NoObject(_) => "no-object",
+            Self::Changed(_) => "changed",
+            Self::NoReplacement(_) => "no-replacement",
             Self::CannotTell(_) => "cannot-tell",
             Self::OverLimit { .. } => "over-limit",
             Self::NotOfAnImage => "not-of-an-image",
@@ -230,6 +237,9 @@ impl fmt::Display for Reason {
             Self::NewerThanLastGood => f.write_str("it is newer than the last good backup of its family"),
             Self::NoneVerified => f.write_str("its family has no verified backup"),
             Self::NoObject(why) => write!(f, "its object in the bucket is required: {why}"),
+            Self::Changed(what) => write!(f, "its {what} changed since the plan was made"),
+            Self::NoReplacement(None) => f.write_str("the plan names no backup that replaces it"),
+            Self::NoReplacement(Some(image)) => write!(f, "{image}, which was to replace it, does not any more"),
             Self::CannotTell(why) => write!(f, "cannot tell whether it is in use: {why}"),
             Self::OverLimit { limit } => write!(f, "it is due; the limit of {limit} for one run is reached"),
             Self::NotOfAnImage => f.write_str("nothing says that it was made for an image"),

@@ -1,0 +1,371 @@
+//! Owns the look at an image or a snapshot just before it goes: whether what the plan saw still holds.
+//!
+//! Between a plan and its application a person reads it, and somebody launches an image, shares it, keeps it with a tag,
+//! or removes the backup that was to replace it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    account::{Expiry, Image, Snapshot},
+    judge::Action,
+    plan::{ImageLine, SnapshotLine},
+    policy::CleanupPolicy,
+    reason::{Reason, WrittenReason},
+    retention::younger_than,
+    usage::Use,
+};
+use crate::{
+    error::{ErrorName, StepError},
+    id::{ImageId, Region},
+    image::ImageState,
+};
+
+/// What is done with something now that it was looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Again {
+    /// What the plan says.
+    Go,
+    /// It is gone already: by an earlier try, or by somebody else.
+    Gone,
+    /// It stays, for these reasons.
+    Keep(Vec<Reason>),
+}
+
+/// Refuses a plan that is too old: what it saw in the morning is not what is there the day after.
+///
+/// # Errors
+/// `Conflict`.
+pub fn fresh(made_at: Timestamp, policy: &CleanupPolicy, region: &Region, now: Timestamp) -> Result<(), StepError> {
+    let age = now.duration_since(made_at);
+    if age.as_mins() < i64::from(policy.fresh_minutes) {
+        return Ok(());
+    }
+    let reason = format!(
+        "it was made at {made_at}, and by `freshMinutes` it may be applied for {} minutes: make a new one",
+        policy.fresh_minutes
+    );
+    Err(StepError::new(ErrorName::Conflict, "apply the plan", reason).in_region(region).leaving("nothing was removed"))
+}
+
+/// What a look at an image shows just before it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct ImageNow<'a> {
+    /// The image; `None`: EC2 does not know it any more.
+    pub image: Option<&'a Image>,
+    /// Who uses it.
+    pub uses: &'a [Use],
+    /// The backup that was to replace it, if it is there.
+    pub last_good: Option<&'a Image>,
+}
+
+/// Whether an image still goes.
+pub fn image_again(planned: &ImageLine, seen: ImageNow<'_>, policy: &CleanupPolicy, now: Timestamp) -> Again {
+    let Some(image) = seen.image else { return Again::Gone };
+    let mut kept = image.protections.clone();
+    kept.extend(seen.uses.iter().cloned().map(Reason::InUse));
+    kept.extend(changes(planned, image));
+    kept.extend(expiry_again(image, policy, now));
+    if let (Some(days), Some(at)) = (policy.launched_within_days, image.launched_at)
+        && younger_than(at, days, now)
+    {
+        kept.push(Reason::Launched(at));
+    }
+    kept.extend(replacement_problem(planned, image, seen.last_good));
+    if kept.is_empty() { Again::Go } else { Again::Keep(kept) }
+}
+
+/// What is not as the plan saw it.
+fn changes(planned: &ImageLine, image: &Image) -> Vec<Reason> {
+    let all = [
+        ("state", planned.state != image.state.as_str()),
+        ("snapshots", planned.snapshots != image.snapshots),
+        ("family", planned.family != image.family),
+        ("age", planned.created_at != image.created_at),
+    ];
+    all.into_iter().filter(|(_, changed)| *changed).map(|(what, _)| Reason::Changed(what)).collect()
+}
+
+fn expiry_again(image: &Image, policy: &CleanupPolicy, now: Timestamp) -> Option<Reason> {
+    match &image.expiry {
+        Expiry::ByPolicy => policy.retention.is_none().then_some(Reason::NoExpiry),
+        Expiry::Never => Some(Reason::Never),
+        Expiry::At(at) => (now < *at).then_some(Reason::NotBefore(*at)),
+        Expiry::Unreadable(text) => Some(Reason::UnreadableExpiry(text.clone())),
+    }
+}
+
+/// Why the backup that was to replace the image does not: it is not there, is not available, or is not of its family or
+/// not newer.
+fn replacement_problem(planned: &ImageLine, image: &Image, last_good: Option<&Image>) -> Option<Reason> {
+    let replaces = |good: &Image| {
+        Some(&good.image_id) == planned.last_good.as_ref()
+            && good.image_id != image.image_id
+            && good.state == ImageState::Available
+            && good.family == image.family
+            && good.created_at >= image.created_at
+    };
+    (!last_good.is_some_and(replaces)).then(|| Reason::NoReplacement(planned.last_good.clone()))
+}
+
+/// What a look at a snapshot shows just before it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct SnapshotNow<'a> {
+    /// The snapshot; `None`: EC2 does not know it any more.
+    pub snapshot: Option<&'a Snapshot>,
+    /// Images that are on it, whatever their state.
+    pub on: &'a [ImageId],
+    /// Who uses it.
+    pub uses: &'a [Use],
+    /// Who it is shared with, if with anybody.
+    pub shared_with: Option<&'a str>,
+    /// The image that it was made for, or was to go with, if that exists in any form.
+    pub origin: Option<&'a ImageId>,
+}
+
+/// Whether a snapshot still goes. The images that were on it have gone before it.
+pub fn snapshot_again(planned: &SnapshotLine, seen: SnapshotNow<'_>) -> Again {
+    let Some(snapshot) = seen.snapshot else { return Again::Gone };
+    let mut kept = snapshot.protections.clone();
+    kept.extend(seen.uses.iter().cloned().map(Reason::InUse));
+    kept.extend(seen.shared_with.map(|who| Reason::SharedWith(who.to_owned())));
+    kept.extend(seen.on.iter().cloned().map(Reason::Backs));
+    // What goes with its images was made for one of them, and that has just gone.
+    if planned.images.is_empty() {
+        kept.extend(seen.origin.cloned().map(Reason::ImageExists));
+    }
+    if kept.is_empty() { Again::Go } else { Again::Keep(kept) }
+}
+
+/// How an item of a plan ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ItemResult {
+    /// The plan's action was done.
+    Done,
+    /// It was gone already.
+    Gone,
+    /// It stays, because what the plan saw no longer holds.
+    Kept,
+    /// AWS refused, or could not be asked.
+    Failed,
+}
+
+/// What became of an item of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemOutcome {
+    /// The image or the snapshot.
+    pub id: String,
+    /// What the plan says.
+    pub action: Action,
+    /// How it ended.
+    pub result: ItemResult,
+    /// Why it stays.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<WrittenReason>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// How a clean-up ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Ending {
+    /// Whatever the plan says was done, or had become wrong.
+    Ok,
+    /// Something was not done, or could not be told.
+    Partial,
+}
+
+/// How a clean-up ended: `planned` items, of which these came to an end. What is missing was not done; and a plan that
+/// kept something because it could not be told whether it is in use is no success either.
+pub fn ending(planned: u64, outcomes: &[ItemOutcome], plan_is_partial: bool) -> Ending {
+    let ended = outcomes.iter().filter(|outcome| outcome.result != ItemResult::Failed).count();
+    let all = u64::try_from(ended).is_ok_and(|ended| ended >= planned);
+    if all && !plan_is_partial { Ending::Ok } else { Ending::Partial }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+    use serde_json::json;
+
+    use super::*;
+    use crate::cleanup::{
+        account::tests::region,
+        judge::{
+            judge,
+            tests::{account, id, image, now},
+        },
+        plan::{
+            Line, Plan,
+            tests::{all_free, snapshot},
+        },
+        policy::tests::policy,
+        protection::Tool,
+        retention::days,
+        usage::User,
+    };
+
+    fn retention() -> CleanupPolicy {
+        policy(json!({"retention": {"newest": 1}, "limits": {"sharePercent": 100}}))
+    }
+
+    /// A plan in which image 2 goes with its snapshot, and image 1 replaces it.
+    fn planned() -> (ImageLine, SnapshotLine) {
+        let mut account = account(vec![image(1, 1), image(2, 2)]);
+        account.snapshots = vec![snapshot(2)];
+        let policy = retention();
+        let judged = judge(&account, &policy, now()).unwrap_or_default();
+        let lines: Vec<Line> = Plan::new(&account, judged, &all_free(&account), &policy, now()).lines().collect();
+        match (&lines[1], &lines[2]) {
+            (Line::Image(image), Line::Snapshot(snapshot)) => (image.clone(), snapshot.clone()),
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    fn again_under(policy: &CleanupPolicy, change: impl FnOnce(&mut Image, &mut Image, &mut Vec<Use>)) -> Again {
+        let (mut good, mut going, mut uses) = (image(1, 1), image(2, 2), Vec::new());
+        change(&mut going, &mut good, &mut uses);
+        let seen = ImageNow { image: Some(&going), uses: &uses, last_good: Some(&good) };
+        image_again(&planned().0, seen, policy, now())
+    }
+
+    fn codes(again: Again) -> Vec<&'static str> {
+        match again {
+            Again::Keep(reasons) => reasons.iter().map(Reason::code).collect(),
+            Again::Go => vec!["goes"],
+            Again::Gone => vec!["gone"],
+        }
+    }
+
+    fn again(change: impl FnOnce(&mut Image, &mut Image, &mut Vec<Use>)) -> Vec<&'static str> {
+        codes(again_under(&retention(), change))
+    }
+
+    #[test]
+    fn what_is_as_the_plan_saw_it_goes() {
+        assert_eq!(again(|_, _, _| {}), ["goes"]);
+    }
+
+    /// Case 11: what came into use, or under protection, since the plan stays.
+    #[test]
+    fn what_somebody_wants_meanwhile_stays() {
+        assert_eq!(again(|_, _, uses| uses.push(Use { by: User::Instance, id: "i-1 (pending)".into() })), ["in-use"]);
+        assert_eq!(again(|image, _, _| image.protections.push(Reason::KeepTag("Keep".into()))), ["keep-tag"]);
+        assert_eq!(again(|image, _, _| image.state = ImageState::Disabled), ["changed"]);
+        assert_eq!(again(|image, _, _| image.snapshots.clear()), ["changed"]);
+        assert_eq!(again(|image, _, _| image.created_at = None), ["changed"]);
+        assert_eq!(again(|image, _, _| image.expiry = Expiry::Never), ["never"]);
+        assert_eq!(again(|image, _, _| image.expiry = Expiry::At(now() + days(1))), ["not-expired"]);
+        assert_eq!(again(|image, _, _| image.expiry = Expiry::At(now())), ["goes"]);
+        assert_eq!(again(|image, _, _| image.expiry = Expiry::Unreadable("x".into())), ["unreadable-expiry"]);
+    }
+
+    #[test]
+    fn what_was_launched_since_stays_if_the_policy_says_so() {
+        let launched = |image: &mut Image, _: &mut Image, _: &mut Vec<Use>| image.launched_at = Some(now());
+        let policy = CleanupPolicy { launched_within_days: Some(1), ..retention() };
+        assert_eq!(codes(again_under(&policy, launched)), ["launched"]);
+        assert_eq!(again(launched), ["goes"]);
+    }
+
+    #[test]
+    fn without_a_date_on_it_an_image_goes_only_by_a_retention() {
+        let policy = CleanupPolicy { retention: None, ..retention() };
+        assert_eq!(codes(again_under(&policy, |_, _, _| {})), ["no-expiry"]);
+        assert_eq!(codes(again_under(&policy, |image, _, _| image.expiry = Expiry::At(now()))), ["goes"]);
+    }
+
+    /// The backup that replaces an image may have been removed since, or have turned out to be none.
+    #[test]
+    fn an_image_goes_only_while_what_replaces_it_is_there() {
+        let stays = ["no-replacement"];
+        assert_eq!(again(|_, good, _| good.state = ImageState::Disabled), stays);
+        assert_eq!(again(|_, good, _| good.image_id = id(9)), stays);
+        assert_eq!(again(|_, good, _| good.family = None), stays);
+        assert_eq!(
+            again(|image, good, _| good.created_at = image.created_at.map(|at| at - SignedDuration::from_secs(1))),
+            stays
+        );
+        assert_eq!(again(|image, good, _| good.created_at = image.created_at), ["goes"]);
+        let (line, _) = planned();
+        let going = image(2, 2);
+        let alone = ImageNow { image: Some(&going), uses: &[], last_good: None };
+        assert_eq!(codes(image_again(&line, alone, &retention(), now())), stays);
+        let itself = ImageNow { last_good: Some(&going), ..alone };
+        let line = ImageLine { last_good: Some(id(2)), ..line };
+        assert_eq!(codes(image_again(&line, itself, &retention(), now())), stays);
+    }
+
+    #[test]
+    fn what_is_gone_is_gone() {
+        let (line, snapshot_line) = planned();
+        let seen = ImageNow { image: None, uses: &[], last_good: None };
+        assert_eq!(image_again(&line, seen, &retention(), now()), Again::Gone);
+        let seen = SnapshotNow { snapshot: None, on: &[id(1)], uses: &[], shared_with: None, origin: None };
+        assert_eq!(snapshot_again(&snapshot_line, seen), Again::Gone);
+    }
+
+    #[test]
+    fn a_snapshot_goes_only_if_nobody_needs_it_now() {
+        let (_, line) = planned();
+        let orphan = SnapshotLine { images: Vec::new(), ..line.clone() };
+        let (free, mut locked) = (snapshot(2), snapshot(2));
+        locked.protections.push(Reason::ManagedBy(Tool::Backup));
+        let origin = id(2);
+        let seen = SnapshotNow { snapshot: Some(&free), on: &[], uses: &[], shared_with: None, origin: None };
+        let uses = [Use { by: User::LaunchTemplate, id: "lt-1 version 1".into() }];
+        for line in [&line, &orphan] {
+            assert_eq!(snapshot_again(line, seen), Again::Go);
+            for (seen, code) in [
+                (SnapshotNow { snapshot: Some(&locked), ..seen }, "managed-by-another-tool"),
+                (SnapshotNow { on: &[id(3)], ..seen }, "backs-an-image"),
+                (SnapshotNow { uses: &uses, ..seen }, "in-use"),
+                (SnapshotNow { shared_with: Some("444455556666"), ..seen }, "shared"),
+            ] {
+                assert_eq!(codes(snapshot_again(line, seen)), [code]);
+            }
+        }
+        let origin = SnapshotNow { origin: Some(&origin), ..seen };
+        assert_eq!(codes(snapshot_again(&orphan, origin)), ["image-exists"]);
+        assert_eq!(codes(snapshot_again(&line, origin)), ["goes"]);
+    }
+
+    #[test]
+    fn a_plan_is_applied_while_it_is_fresh() -> Result<(), StepError> {
+        let policy = policy(json!({"freshMinutes": 60}));
+        let at = |minutes| now() + SignedDuration::from_mins(minutes);
+        fresh(now(), &policy, &region(), at(59))?;
+        let error = fresh(now(), &policy, &region(), at(60)).err();
+        assert_eq!(error.as_ref().map(|error| error.name), Some(ErrorName::Conflict));
+        let text = error.map(|error| error.to_string()).unwrap_or_default();
+        assert!(text.contains("60 minutes") && text.contains("nothing was removed"), "{text}");
+        Ok(())
+    }
+
+    /// Case 35: a run that did not get to the end of its plan is no success.
+    #[test]
+    fn only_a_whole_run_is_a_success() {
+        let outcome = |result| ItemOutcome {
+            id: "ami-00000001".into(),
+            action: Action::Deregister,
+            result,
+            reasons: Vec::new(),
+            error: None,
+        };
+        let (done, gone, kept, failed) = (
+            outcome(ItemResult::Done),
+            outcome(ItemResult::Gone),
+            outcome(ItemResult::Kept),
+            outcome(ItemResult::Failed),
+        );
+        assert_eq!(ending(0, &[], false), Ending::Ok);
+        assert_eq!(ending(0, &[], true), Ending::Partial);
+        assert_eq!(ending(3, &[done.clone(), gone, kept], false), Ending::Ok);
+        assert_eq!(ending(2, std::slice::from_ref(&done), false), Ending::Partial);
+        assert_eq!(ending(2, &[done, failed], false), Ending::Partial);
+    }
+}

@@ -1,0 +1,347 @@
+//! Owns what a person reads of a plan: how many of what, each deletion with its reason, and what was kept and why.
+
+use std::{collections::BTreeMap, fmt::Write as _};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{account::Source, judge::Action, plan::Line, policy::CleanupRequest};
+use crate::id::Region;
+
+/// Version of the schema that is written.
+pub const SCHEMA: u32 = 1;
+
+/// How many there are, by what is done with them and by what keeps them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Counted {
+    /// All.
+    pub total: u64,
+    /// By action.
+    pub by_action: BTreeMap<Action, u64>,
+    /// What is kept, by the code of each of its reasons: one thing can have several.
+    pub kept_by: BTreeMap<String, u64>,
+}
+
+/// What the snapshots that go hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Sizes {
+    /// Sum of their volume sizes in GiB: what was provisioned, not what is freed.
+    pub provisioned_gib: u64,
+    /// Snapshots of which it was measured how many bytes only they hold.
+    pub measured: u64,
+    /// The sum of those bytes.
+    pub unique_bytes: u64,
+    /// Snapshots of which it was not measured.
+    pub unmeasured: u64,
+}
+
+/// A plan in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Summary {
+    /// Version of this schema.
+    pub schema: u32,
+    /// The run.
+    pub run: String,
+    /// Name of its policy.
+    pub policy: String,
+    /// The account.
+    pub account_id: String,
+    /// The Region.
+    pub region: Region,
+    /// When the account was read.
+    pub made_at: Timestamp,
+    /// Until when the plan may be applied.
+    pub fresh_until: Timestamp,
+    /// Whether it is to be applied; a dry run otherwise.
+    pub apply: bool,
+    /// Why a person has to agree first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<String>,
+    /// Whether something stays only because it could not be told whether it is in use.
+    pub partial: bool,
+    /// The images.
+    pub images: Counted,
+    /// The snapshots.
+    pub snapshots: Counted,
+    /// What the snapshots that go hold.
+    pub going: Sizes,
+    /// Images whose snapshots the Recycle Bin would not keep for as long as the images.
+    pub bin_keeps_snapshots_shorter: u64,
+    /// How many each listing held: what the next plan compares its own with.
+    pub readings: BTreeMap<Source, u64>,
+}
+
+impl Summary {
+    /// The summary of a plan without a line yet.
+    pub fn new(
+        request: &CleanupRequest,
+        account_id: &str,
+        region: &Region,
+        readings: BTreeMap<Source, u64>,
+        made_at: Timestamp,
+    ) -> Self {
+        let fresh = SignedDuration::from_mins(i64::from(request.policy.fresh_minutes));
+        Self {
+            schema: SCHEMA,
+            run: request.run.clone(),
+            policy: request.policy.name.clone(),
+            account_id: account_id.to_owned(),
+            region: region.clone(),
+            made_at,
+            fresh_until: made_at.checked_add(fresh).unwrap_or(Timestamp::MAX),
+            apply: request.apply,
+            asks: None,
+            partial: false,
+            images: Counted::default(),
+            snapshots: Counted::default(),
+            going: Sizes::default(),
+            bin_keeps_snapshots_shorter: 0,
+            readings,
+        }
+    }
+
+    /// Counts a line.
+    pub fn add(&mut self, line: &Line) {
+        let counted = match line {
+            Line::Image(_) => &mut self.images,
+            Line::Snapshot(_) => &mut self.snapshots,
+        };
+        counted.total += 1;
+        *counted.by_action.entry(line.action()).or_default() += 1;
+        if line.action() == Action::Keep {
+            let codes: std::collections::BTreeSet<&str> = line.reasons().iter().map(|reason| &*reason.code).collect();
+            for code in codes {
+                *counted.kept_by.entry(code.to_owned()).or_default() += 1;
+            }
+            return;
+        }
+        match line {
+            Line::Image(_) => {
+                let shorter = line.reasons().iter().any(|reason| reason.code == "bin-keeps-snapshot-shorter");
+                self.bin_keeps_snapshots_shorter += u64::from(shorter);
+            }
+            Line::Snapshot(snapshot) => {
+                let going = &mut self.going;
+                going.provisioned_gib = going.provisioned_gib.saturating_add(snapshot.provisioned_gib);
+                match snapshot.unique_bytes {
+                    Some(bytes) => {
+                        going.measured += 1;
+                        going.unique_bytes = going.unique_bytes.saturating_add(bytes);
+                    }
+                    None => going.unmeasured += 1,
+                }
+            }
+        }
+    }
+
+    /// How many items the plan does something with.
+    pub fn planned(&self) -> u64 {
+        let all = self.images.by_action.iter().chain(&self.snapshots.by_action);
+        all.filter(|(action, _)| **action != Action::Keep).map(|(_, count)| count).sum()
+    }
+
+    /// The plan as a person reads it: totals, then each of `going`, the lines of what goes, with its reasons, then what
+    /// was kept and why.
+    pub fn table(&self, going: &[Line]) -> String {
+        let mut text = String::new();
+        // Writing to a text cannot fail.
+        let _written = self.write(&mut text, going);
+        text
+    }
+
+    fn write(&self, text: &mut String, going: &[Line]) -> std::fmt::Result {
+        let kind = if self.apply { "to be applied" } else { "a dry run: nothing is changed" };
+        writeln!(
+            text,
+            "Clean-up of account {} in {}, run {}, policy {}",
+            self.account_id, self.region, self.run, self.policy
+        )?;
+        writeln!(text, "made {}, fresh until {}, {kind}\n", self.made_at, self.fresh_until)?;
+        for (name, counted) in [("images", &self.images), ("snapshots", &self.snapshots)] {
+            let by_action = counted.by_action.iter().map(|(action, count)| format!("{count} {}", action.as_str()));
+            let by_action: Vec<String> = by_action.collect();
+            let by_action = if by_action.is_empty() { "none".to_owned() } else { by_action.join(", ") };
+            writeln!(text, "{name:<10} {:>7}   {by_action}", counted.total)?;
+        }
+        self.write_sizes(text)?;
+        if let Some(asks) = &self.asks {
+            writeln!(text, "\nA person has to agree first: {asks}.")?;
+        }
+        if self.partial {
+            writeln!(text, "\nPARTIAL: of some images it could not be told whether they are in use. They stay.")?;
+        }
+        if self.bin_keeps_snapshots_shorter > 0 {
+            writeln!(
+                text,
+                "\nWarning: the Recycle Bin would keep {} of these images for longer than their snapshots.",
+                self.bin_keeps_snapshots_shorter
+            )?;
+        }
+        writeln!(text, "\nWhat goes")?;
+        if going.is_empty() {
+            writeln!(text, "  nothing")?;
+        }
+        for line in going {
+            let name = match line {
+                Line::Image(image) => format!(" {}", image.name),
+                Line::Snapshot(_) => String::new(),
+            };
+            let reasons: Vec<&str> = line.reasons().iter().map(|reason| reason.text.as_str()).collect();
+            writeln!(text, "  {:<15} {}{name}: {}", line.action().as_str(), line.id(), reasons.join("; "))?;
+        }
+        writeln!(text, "\nWhat stays, by reason (one thing can have several)")?;
+        for (name, counted) in [("images", &self.images), ("snapshots", &self.snapshots)] {
+            for (code, count) in &counted.kept_by {
+                writeln!(text, "  {name:<10} {count:>7}   {code}")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_sizes(&self, text: &mut String) -> std::fmt::Result {
+        let Sizes { provisioned_gib, measured, unique_bytes, unmeasured } = &self.going;
+        if measured + unmeasured == 0 {
+            return Ok(());
+        }
+        writeln!(
+            text,
+            "\nThe snapshots that go were provisioned with {provisioned_gib} GiB. What that frees is less, because \
+             snapshots share blocks:"
+        )?;
+        if *measured > 0 {
+            writeln!(text, "{unique_bytes} bytes are held by {measured} of them alone.")?;
+        }
+        if *unmeasured > 0 {
+            writeln!(text, "of {unmeasured} of them it was not measured.")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cleanup::{
+        account::{Account, tests::region},
+        judge::{
+            judge,
+            tests::{account, image, now},
+        },
+        plan::{
+            Plan,
+            tests::{all_free, snapshot},
+        },
+        policy::cleanup_request,
+        reason::Reason,
+    };
+
+    fn summed(account: &Account, more: serde_json::Value) -> (Summary, Vec<Line>) {
+        let mut asked =
+            json!({"run": "r", "policy": "weekly", "retention": {"newest": 1}, "limits": {"sharePercent": 100}});
+        if let (Some(asked), serde_json::Value::Object(more)) = (asked.as_object_mut(), more) {
+            asked.extend(more);
+        }
+        let request = cleanup_request(asked, None).unwrap_or_else(|error| unreachable!("{error}"));
+        let judged = judge(account, &request.policy, now()).unwrap_or_default();
+        let plan = Plan::new(account, judged, &all_free(account), &request.policy, now());
+        let mut summary = Summary::new(&request, "111122223333", &region(), BTreeMap::new(), now());
+        plan.lines().for_each(|line| summary.add(&line));
+        (summary, plan.lines().filter(|line| line.action() != Action::Keep).collect())
+    }
+
+    fn three() -> Account {
+        let mut account = account(vec![image(1, 1), image(2, 2), image(3, 3)]);
+        account.snapshots = (1..=3).map(snapshot).collect();
+        account
+    }
+
+    #[test]
+    fn a_summary_counts_by_action_and_by_reason() {
+        let mut account = three();
+        account.images[2].protections = vec![Reason::KeepTag("A".into()), Reason::KeepTag("B".into()), Reason::Public];
+        let (summary, going) = summed(&account, json!({}));
+        assert_eq!((summary.images.total, summary.snapshots.total, summary.planned()), (3, 3, 2));
+        assert_eq!(summary.images.by_action, [(Action::Keep, 2), (Action::Deregister, 1)].into());
+        let by = |counted: &Counted| counted.kept_by.iter().map(|(code, n)| format!("{code} {n}")).collect::<Vec<_>>();
+        assert_eq!(by(&summary.images), ["among-newest 1", "keep-tag 1", "last-good 1", "public 1"]);
+        assert_eq!(by(&summary.snapshots), ["backs-an-image 2"]);
+        assert_eq!(going.len(), 2);
+    }
+
+    /// Case 80: what was provisioned is never sold as what is freed.
+    #[test]
+    fn provisioned_and_freed_are_two_numbers() {
+        let mut account = three();
+        account.snapshots[1].unique_bytes = Some(5);
+        let (summary, going) = summed(&account, json!({}));
+        assert_eq!(summary.going, Sizes { provisioned_gib: 16, measured: 1, unique_bytes: 5, unmeasured: 1 });
+        let table = summary.table(&going);
+        for part in ["provisioned with 16 GiB", "frees is less", "5 bytes are held by 1", "of 1 of them it was not"] {
+            assert!(table.contains(part), "{part} is missing from\n{table}");
+        }
+        account.snapshots.clear();
+        let (summary, going) = summed(&account, json!({}));
+        assert!(!summary.table(&going).contains("provisioned"));
+    }
+
+    #[test]
+    fn a_table_has_totals_then_each_deletion_then_what_stays() {
+        let (mut summary, going) = summed(&three(), json!({}));
+        let table = summary.table(&going);
+        let place = |part: &str| table.find(part).unwrap_or_else(|| panic!("{part} is missing from\n{table}"));
+        let parts = [
+            "account 111122223333 in us-east-1, run r, policy weekly",
+            "a dry run: nothing is changed",
+            "images           3   1 KEEP, 2 DEREGISTER",
+            "snapshots        3   1 KEEP, 2 DELETE_SNAPSHOT",
+            "What goes",
+            "DEREGISTER      ami-00000002 backup-2: retention keeps newer ones",
+            "DELETE_SNAPSHOT snap-00000002: ami-00000002 is on it and goes",
+            "What stays",
+            "images           1   last-good",
+        ];
+        assert!(parts.map(place).is_sorted(), "{table}");
+        for absent in ["has to agree", "PARTIAL", "Warning"] {
+            assert!(!table.contains(absent), "{table}");
+        }
+        summary.asks = Some("too much".into());
+        summary.partial = true;
+        summary.apply = true;
+        summary.bin_keeps_snapshots_shorter = 2;
+        let table = summary.table(&[]);
+        for part in ["to be applied", "agree first: too much.", "PARTIAL", "keep 2 of these images", "  nothing"] {
+            assert!(table.contains(part), "{part} is missing from\n{table}");
+        }
+    }
+
+    #[test]
+    fn images_that_the_bin_keeps_for_longer_than_their_snapshots_are_counted() {
+        let mut account = three();
+        account.images[1].bin_days = Some(7);
+        account.images[2].bin_days = Some(7);
+        account.snapshots[2].bin_days = Some(7);
+        assert_eq!(summed(&account, json!({})).0.bin_keeps_snapshots_shorter, 1);
+    }
+
+    #[test]
+    fn a_summary_says_until_when_it_is_fresh_and_is_read_again() {
+        let (summary, _) = summed(&three(), json!({"freshMinutes": 60, "apply": true}));
+        assert_eq!(summary.fresh_until, now() + SignedDuration::from_hours(1));
+        assert!(summary.apply);
+        let text = serde_json::to_string(&summary).unwrap_or_default();
+        assert_eq!(serde_json::from_str::<Summary>(&text).ok(), Some(summary));
+    }
+
+    #[test]
+    fn an_empty_account_is_a_plan_of_nothing() {
+        let (summary, going) = summed(&account(Vec::new()), json!({}));
+        assert_eq!(summary.planned(), 0);
+        let table = summary.table(&going);
+        assert!(table.contains("images           0   none") && table.contains("  nothing"), "{table}");
+    }
+}
