@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ami_backup_core::{ErrorName, SignedDuration};
-use ami_backup_engine::{Ended, Machine, Status};
+use ami_backup_core::{ErrorName, SignedDuration, Timestamp};
+use ami_backup_engine::{Ended, Event, History, Machine, Status};
 use ami_backup_simulator::{
     calls::Call,
     objects::{LocalObjects, ObjectStore},
@@ -24,6 +24,8 @@ type Touched = BTreeSet<String>;
 
 /// What the project writes beside what it makes: records, and what a run leaves for its report.
 const PAPERS: &[&str] = &["records/", "runs/", "plans/"];
+/// A step that began in time has ended after this.
+const LONGEST_STEP: SignedDuration = SignedDuration::from_mins(5);
 /// Tag of everything that is made.
 const MANAGED: &str = "ami-backup:managed";
 /// Tag with the run.
@@ -131,6 +133,23 @@ pub fn it_ends_as_it_should(ended: &Ended, machine: &Machine) -> Vec<String> {
             complaints.push(format!("the execution fails with {} and no cause", failure.error));
         }
         Status::Failed(_) | Status::Succeeded(_) => {}
+    }
+    complaints
+}
+
+/// A wait ends at its deadline: no step says after it that there is more to wait for.
+pub fn no_wait_outlasts_its_deadline(histories: &[(String, History)]) -> Vec<String> {
+    let late = |event: &&Event| {
+        let turn = &event.detail["output"]["Payload"];
+        let goes_on = turn["status"] == "IN_PROGRESS" || turn["status"] == "DEFERRED";
+        let deadline = turn["deadline"].as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        goes_on && deadline.is_some_and(|deadline| event.at.duration_since(deadline) > LONGEST_STEP)
+    };
+    let mut complaints = Vec::new();
+    for (name, history) in histories {
+        let events = history.events();
+        let late = events.iter().filter(|event| event.kind == "TaskSucceeded").filter(late);
+        complaints.extend(late.map(|event| format!("{name} goes on waiting in {} after its deadline", event.place)));
     }
     complaints
 }

@@ -192,6 +192,7 @@ impl Running {
         self.complaints.extend(rules::errors_are_what_was_planned(&begun, &self.trial.faults));
         self.complaints.extend(rules::no_right_is_missing(&calls, &made));
         self.complaints.extend(rules::quotas_are_respected(&calls, &made));
+        self.complaints.extend(rules::no_wait_outlasts_its_deadline(&self.deployment.engine.histories()));
         if let Some(expected) = expected {
             self.complaints.extend(rules::the_promise_is_kept(&before, expected, &things));
         }
