@@ -509,10 +509,10 @@ pub(crate) mod tests {
         };
         let mut seen = snapshot_facts("snap-12345678");
         seen.tags = tags(&[(TAG_MANAGED, "true")]);
-        assert_eq!(codes(&seen, None), [] as [&str; 0]);
+        assert_eq!(codes(&seen, None), Vec::<&str>::new());
         assert_eq!(codes(&seen, Some("governance")), ["locked"]);
         seen.state = "error".into();
-        assert_eq!(codes(&seen, None), [] as [&str; 0]);
+        assert_eq!(codes(&seen, None), Vec::<&str>::new());
         seen.state = "pending".into();
         seen.tags = tags(&[("Keep", "")]);
         assert_eq!(codes(&seen, None), ["not-ours", "keep-tag", "state"]);

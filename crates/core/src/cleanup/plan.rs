@@ -763,7 +763,7 @@ pub(crate) mod tests {
         assert_eq!(next(&checks), [6, 7]);
         checks.insert(id(7), Checked::Free);
         checks.insert(id(6), Checked::Free);
-        assert_eq!(next(&checks), [] as [u32; 0]);
+        assert_eq!(next(&checks), Vec::<u32>::new());
     }
 
     /// Cases 2 and 5: what cannot be told keeps the image, and the run is partial.

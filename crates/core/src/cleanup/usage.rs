@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(used(&versions, &[], VersionsInUse::DefaultAndLatest), [2, 5]);
         assert_eq!(used(&versions, &[], VersionsInUse::Newest(1)), [2, 5]);
         assert_eq!(used(&versions, &[], VersionsInUse::Newest(2)), [2, 4, 5]);
-        assert_eq!(used(&versions, &[], VersionsInUse::Groups), [] as [u64; 0]);
+        assert_eq!(used(&versions, &[], VersionsInUse::Groups), Vec::<u64>::new());
     }
 
     /// Case 32: what `$Default` points at stays, and what a group launches.
@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(used(&versions, &[pin(pinned)], VersionsInUse::Groups), [number]);
         }
         let elsewhere = Pin { template_id: "lt-2".into(), ..pin(PinnedVersion::Number(3)) };
-        assert_eq!(used(&versions, &[elsewhere], VersionsInUse::Groups), [] as [u64; 0]);
+        assert_eq!(used(&versions, &[elsewhere], VersionsInUse::Groups), Vec::<u64>::new());
     }
 
     #[test]
