@@ -323,6 +323,18 @@ pub fn errors_are_what_was_planned(begun: &[Begun], faults: &[Fault]) -> Vec<Str
     ended.filter(|(_, error)| unplanned(error)).map(|(place, error)| format!("{place} ended with {error}")).collect()
 }
 
+/// No machine is at a loss: a defect that it reports was raised by a Task.
+pub fn no_machine_is_at_a_loss(finished: &Finished<'_>, begun: &[Begun]) -> Vec<String> {
+    let defect = ErrorName::Defect.as_str();
+    let raised = begun.iter().any(|task| task.error.as_deref() == Some(defect));
+    let ended = matches!(&finished.ended.status, Status::Failed(failure) if failure.error == defect);
+    let named = [format!("\"name\":\"{defect}\""), format!("\"Error\":\"{defect}\"")];
+    if raised || !(ended || named.iter().any(|name| finished.documents.text.contains(name))) {
+        return Vec::new();
+    }
+    vec!["the execution reports a defect, and no Task had one".into()]
+}
+
 /// No function needs a right that its role lacks.
 pub fn no_right_is_missing(calls: &[Call], made: &[Made]) -> Vec<String> {
     if made.iter().any(|call| call.fault == Some(CallFault::Denied)) {

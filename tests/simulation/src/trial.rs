@@ -289,6 +289,7 @@ impl Running {
         let answers = history::answers(&self.deployment.engine.histories());
         let finished = Finished { ended, things, documents, answers };
         self.complaints.extend(rules::success_is_whole(&finished));
+        self.complaints.extend(rules::no_machine_is_at_a_loss(&finished, &self.deployment.lambda.begun()));
         self.complaints.extend(rules::what_is_claimed_is_so(&finished, &touched));
         self.complaints.extend(rules::nothing_is_left_out(&finished, at_start, &touched));
     }
