@@ -28,7 +28,7 @@ async fn a_file_is_written_under_the_key_that_ec2_makes_of_its_task() {
         tasks.retain(|one| one.id == task);
         assert_eq!(tasks[0].role, "ami-backup-export");
         assert_eq!(tasks[0].tags.get("ami-backup:source").map(String::as_str), Some(IMAGE));
-        assert_eq!(tasks[0].tags.get("ami-backup:expires").map(String::as_str), Some("never"));
+        assert_eq!(tasks[0].tags.get("ami-backup:expires").map(String::as_str), Some("by-policy"));
     }
 }
 

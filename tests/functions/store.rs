@@ -21,7 +21,7 @@ async fn stored(stage: &Stage, turn: Value) -> Value {
 fn unchecked(image: &str, bucket: &str) -> Value {
     json!({"subject": {
         "run": {
-            "run": "r", "startedAt": "2026-11-23T02:00:00Z", "policy": "p", "expires": null, "region": HOME, "attempt": "runs/r/1/",
+            "run": "r", "startedAt": "2026-11-23T02:00:00Z", "policy": "p", "expires": "by-policy", "region": HOME, "attempt": "runs/r/1/",
         },
         "imageId": image, "sizeGib": 8, "bucket": bucket,
     }})

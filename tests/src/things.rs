@@ -202,7 +202,7 @@ fn all_of(thing: &impl Debug) -> String {
 
 /// An expiry is counted from the moment at which a run began.
 fn without_expiry(tags: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
-    let dated = |key: &str, value: &str| key == "ami-backup:expires" && value != "never";
+    let dated = |key: &str, value: &str| key == "ami-backup:expires" && value != "never" && value != "by-policy";
     tags.iter().map(|(key, value)| (key.as_str(), if dated(key, value) { "(a time)" } else { value })).collect()
 }
 

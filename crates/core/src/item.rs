@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::{ImageId, InstanceId, Region},
+    naming::{BY_POLICY, NEVER},
     policy::BackupPolicy,
 };
 
@@ -18,13 +19,57 @@ pub struct RunContext {
     pub started_at: Timestamp,
     /// Name of the policy.
     pub policy: String,
-    /// When what the run makes may go; `None` is never.
+    /// When what the run makes may go.
     #[serde(default)]
-    pub expires: Option<Timestamp>,
+    pub expires: Expires,
+    /// The instance or image that the run was asked to back up: generations of it are one family, however they were made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// Home Region: where the sources and the bucket are.
     pub region: Region,
     /// Prefix in the bucket for what this start writes, with its end slash.
     pub attempt: String,
+}
+
+/// When something may go, as it is written on it from its first moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub enum Expires {
+    /// When the retention of a clean-up no longer keeps it.
+    #[default]
+    ByPolicy,
+    /// Never: a person asked for it, as for a restored image.
+    Never,
+    /// At this time.
+    At(Timestamp),
+}
+
+impl std::fmt::Display for Expires {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ByPolicy => f.write_str(BY_POLICY),
+            Self::Never => f.write_str(NEVER),
+            Self::At(at) => at.fmt(f),
+        }
+    }
+}
+
+impl From<Expires> for String {
+    fn from(expires: Expires) -> Self {
+        expires.to_string()
+    }
+}
+
+impl TryFrom<String> for Expires {
+    type Error = jiff::Error;
+
+    fn try_from(text: String) -> Result<Self, jiff::Error> {
+        match text.as_str() {
+            BY_POLICY => Ok(Self::ByPolicy),
+            NEVER => Ok(Self::Never),
+            _ => text.parse().map(Self::At),
+        }
+    }
 }
 
 /// What is backed up: an instance (an image is made of it first) or an image. Exactly one is set.
@@ -90,7 +135,8 @@ pub(crate) fn test_run() -> RunContext {
         run: "r".into(),
         started_at: Timestamp::UNIX_EPOCH,
         policy: "p".into(),
-        expires: None,
+        expires: Expires::ByPolicy,
+        origin: None,
         region: "us-east-1".parse().unwrap_or_else(|_| unreachable!()),
         attempt: "runs/x/0/".into(),
     }
@@ -112,6 +158,18 @@ mod tests {
             "source": source,
             "awaited": awaited,
         }))
+    }
+
+    #[test]
+    fn an_expiry_is_written_as_it_is_read() {
+        for (text, expires) in [
+            ("by-policy", Expires::ByPolicy),
+            ("never", Expires::Never),
+            ("2026-11-30T02:00:00Z", Expires::At(Timestamp::constant(1_796_004_000, 0))),
+        ] {
+            assert_eq!((expires.to_string().as_str(), Expires::try_from(text.to_owned()).ok()), (text, Some(expires)));
+        }
+        assert!(Expires::try_from("soon".to_owned()).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
     error::StepError,
     id::{BucketName, ImageId, Region},
     input,
-    item::{Awaited, RunContext},
+    item::{Awaited, Expires, RunContext},
     naming::{Identity, LONGEST_IMAGE_NAME, Purpose, SHORTEST_IMAGE_NAME},
     policy::valid_label,
 };
@@ -209,7 +209,15 @@ impl RestoreSubject {
 /// The context of a restore, which has neither policy nor expiry.
 pub fn restore_run(run: String, now: Timestamp, home: Region) -> RunContext {
     let attempt = crate::naming::attempt_prefix(&run, now);
-    RunContext { run, started_at: now, policy: "restore".into(), expires: None, region: home, attempt }
+    RunContext {
+        run,
+        started_at: now,
+        policy: "restore".into(),
+        expires: Expires::Never,
+        origin: None,
+        region: home,
+        attempt,
+    }
 }
 
 /// The id of the image whose object is called `key`, by the name that EC2 gives objects.

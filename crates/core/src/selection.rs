@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{ErrorName, StepError},
     id::{BucketName, Region},
-    item::{Item, RunContext, Source},
+    item::{Expires, Item, RunContext, Source},
     naming::attempt_prefix,
     policy::{BackupPolicy, RunRequest},
 };
@@ -100,7 +100,8 @@ impl StartedRun {
             run: self.request.run.clone(),
             started_at,
             policy: self.request.policy.name.clone(),
-            expires: self.expires,
+            expires: self.expires.map_or(Expires::ByPolicy, Expires::At),
+            origin: None,
             region: home.clone(),
             attempt: attempt_prefix(&self.request.run, started_at),
         };
@@ -108,7 +109,7 @@ impl StartedRun {
             .zip(&self.sources)
             .map(|(item, source)| Item {
                 item,
-                run: run.clone(),
+                run: RunContext { origin: Some(source.as_str().to_owned()), ..run.clone() },
                 policy: self.request.policy.clone(),
                 source: source.clone(),
                 awaited: None,
@@ -165,6 +166,8 @@ mod tests {
         let items = started.items(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(5), &home);
         assert_eq!(items.iter().map(|item| item.item).collect::<Vec<_>>(), [0, 1]);
         let week = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(7 * 24);
-        assert!(items.iter().all(|item| item.run.expires == Some(week)));
+        let origins: Vec<_> = items.iter().filter_map(|item| item.run.origin.as_deref()).collect();
+        assert_eq!(origins, ["ami-12345678", "ami-87654321"]);
+        assert!(items.iter().all(|item| item.run.expires == Expires::At(week)));
     }
 }

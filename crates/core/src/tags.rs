@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     item::RunContext,
-    naming::{TAG_EXPIRES, TAG_MANAGED, TAG_POLICY, TAG_RUN, TAG_SOURCE, TAG_TOKEN},
+    naming::{TAG_EXPIRES, TAG_MANAGED, TAG_ORIGIN, TAG_POLICY, TAG_RUN, TAG_SOURCE, TAG_TOKEN},
 };
 
 /// Tags by key.
@@ -24,13 +24,13 @@ pub struct PlannedTags {
 
 /// Our own tags: whose it is, and when it may go.
 pub fn identity_tags(run: &RunContext, source: &str, token: &str) -> Tags {
-    let expires = run.expires.map_or_else(|| "never".to_owned(), |at| at.to_string());
     [
         (TAG_MANAGED, "true".to_owned()),
         (TAG_RUN, run.run.clone()),
         (TAG_POLICY, run.policy.clone()),
         (TAG_SOURCE, source.to_owned()),
-        (TAG_EXPIRES, expires),
+        (TAG_ORIGIN, run.origin.clone().unwrap_or_else(|| source.to_owned())),
+        (TAG_EXPIRES, run.expires.to_string()),
         (TAG_TOKEN, token.to_owned()),
     ]
     .into_iter()
@@ -90,8 +90,16 @@ mod tests {
         let source: Tags = (0..50).map(|n| (format!("tag-{n:02}"), String::new())).collect();
         let planned = planned_tags(&source, identity_tags(&test_run(), "ami-12345678", "t"));
         assert_eq!(planned.tags.len(), MOST_TAGS);
-        assert_eq!(planned.dropped.len(), 6);
+        assert_eq!(planned.dropped.len(), 7);
         assert!(is_managed(&planned.tags) && planned.tags.contains_key(TAG_TOKEN));
+    }
+
+    #[test]
+    fn what_is_made_of_an_image_of_an_instance_says_that_it_is_of_the_instance() {
+        let run = RunContext { origin: Some("i-12345678".into()), ..test_run() };
+        let origin = |run: &RunContext| identity_tags(run, "ami-12345678", "t").remove(TAG_ORIGIN);
+        assert_eq!(origin(&run).as_deref(), Some("i-12345678"));
+        assert_eq!(origin(&test_run()).as_deref(), Some("ami-12345678"));
     }
 
     #[test]
