@@ -54,7 +54,8 @@ simulate: build ## Every fault, one by one and at random, on a virtual clock (mi
 planted: build ## Plant faults in the product, one at a time, and see by what the simulation finds each (half an hour)
 	$(PYTHON) tests/simulation/planted.py
 
-mutants: ## Break the decisions in crates/core in every small way and see the tests notice (half an hour; needs cargo-mutants)
+mutants: ## Break the decisions in crates/core in every small way and see the tests notice (an hour; installs cargo-mutants)
+	@$(CARGO) mutants --version >/dev/null 2>&1 || $(CARGO) install cargo-mutants --locked --quiet
 	$(CARGO) mutants --package ami-backup-core
 
 features: build .venv/ready ## Run the small machines that the engine is held against on the local engine too, and compare
