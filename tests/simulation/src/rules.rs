@@ -343,7 +343,10 @@ pub fn no_right_is_missing(calls: &[Call], made: &[Made]) -> Vec<String> {
     calls
         .iter()
         .filter(|call| DENIALS.contains(&call.outcome.as_str()))
-        .map(|call| format!("{:?} may not {}:{}", call.function, call.service, call.action))
+        .map(|call| {
+            let function = call.function.as_deref().unwrap_or("somebody");
+            format!("{function} may not {}:{}", call.service, call.action)
+        })
         .collect()
 }
 
