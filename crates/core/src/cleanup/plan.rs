@@ -183,8 +183,9 @@ impl<'a> Plan<'a> {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
         let in_scope = count(self.account.images.iter().filter(|image| image.in_scope).count());
         let (due, share) = (count(due), u64::from(limits.share_percent));
+        let mut asks = Vec::new();
         if due.saturating_mul(100) > in_scope.saturating_mul(share) {
-            self.asks = Some(format!(
+            asks.push(format!(
                 "{due} of the {in_scope} images that the run may touch are due, more than the {share} % of \
                  `limits.sharePercent`"
             ));
@@ -192,11 +193,12 @@ impl<'a> Plan<'a> {
         let going = self.images.iter().filter(|judgement| judgement.action == Action::Deregister).count();
         let left = count(self.images.len().saturating_sub(going));
         if going > 0 && left < u64::from(limits.remaining) {
-            self.asks = Some(format!(
+            asks.push(format!(
                 "{left} images would be left in {}, less than the {} of `limits.remaining`",
                 self.account.region, limits.remaining
             ));
         }
+        self.asks = (!asks.is_empty()).then(|| asks.join(", and "));
     }
 
     /// The orphans that go: those that are known to be orphans for longest, as far as the limit has room.
@@ -829,6 +831,8 @@ pub(crate) mod tests {
         assert!(text.contains("1 images would be left in us-east-1") && text.contains("less than the 2"), "{text}");
         assert_eq!(asks(&account, json!({"sharePercent": 100, "remaining": 1})), None);
         assert_eq!(asks(&account, json!({"sharePercent": 100, "remaining": 9, "images": 0})), None);
+        let both = asks(&account, json!({"sharePercent": 1, "remaining": 2})).unwrap_or_default();
+        assert!(both.contains("sharePercent") && both.contains("limits.remaining"), "{both}");
     }
 
     /// Case 17: the plan says when the bin would not keep what an image needs to come back.

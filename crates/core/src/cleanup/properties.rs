@@ -167,7 +167,7 @@ prop_compose! {
     }
 }
 
-/// A retention by a look at single images: mostly nobody holds them.
+/// What a look at single images says: mostly that nobody holds them.
 fn any_checks() -> impl Strategy<Value = Checks> {
     let checked = prop_oneof![
         8 => Just(Some(Checked::Free)),
