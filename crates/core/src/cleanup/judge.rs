@@ -306,18 +306,7 @@ pub(crate) mod tests {
     /// Cases 1 and 10: whatever uses it, and however it is used.
     #[test]
     fn what_is_in_use_stays_whichever_use_it_is() {
-        for by in [
-            User::Instance,
-            User::LaunchTemplate,
-            User::LaunchConfiguration,
-            User::SpotFleet,
-            User::Parameter,
-            User::ImageRecipe,
-            User::ContainerRecipe,
-            User::Account,
-            User::Task,
-            User::Other,
-        ] {
+        for by in User::ALL.iter().copied() {
             let mut account = account(vec![image(1, 1), image(2, 2), image(3, 3)]);
             account.uses.add(id(3), by, "x");
             let all = judged(&account, json!({"retention": {"newest": 1}}));

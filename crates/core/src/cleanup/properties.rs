@@ -16,7 +16,7 @@ use super::{
     policy::{CleanupPolicy, Limits, OrphanPolicy, tests::policy},
     protection::Tool,
     reason::Reason,
-    retention::Retention,
+    retention::tests::{any_retention, sum},
     usage::User,
 };
 use crate::{id::SnapshotId, image::ImageState};
@@ -179,12 +179,6 @@ fn any_checks() -> impl Strategy<Value = Checks> {
     vec(checked, all).prop_map(|all| (0..).zip(all).filter_map(|(n, checked)| Some((id(n), checked?))).collect())
 }
 
-fn any_retention() -> impl Strategy<Value = Retention> {
-    (0..5_u32, 0..60_u32, 0..4_u32, 0..4_u32, 0..4_u32, 0..3_u32).prop_map(
-        |(newest, days, daily, weekly, monthly, yearly)| Retention { newest, days, daily, weekly, monthly, yearly },
-    )
-}
-
 fn unlimited() -> Limits {
     Limits { images: u32::MAX, orphan_snapshots: u32::MAX, remaining: 1, share_percent: 100 }
 }
@@ -328,15 +322,7 @@ proptest! {
     #[test]
     fn more_retention_never_removes_more(account in any_account(), some in any_retention(), more in any_retention()) {
         let policy = |retention| CleanupPolicy { retention: Some(retention), limits: unlimited(), ..policy(serde_json::json!({})) };
-        let sum = Retention {
-            newest: some.newest + more.newest,
-            days: some.days + more.days,
-            daily: some.daily + more.daily,
-            weekly: some.weekly + more.weekly,
-            monthly: some.monthly + more.monthly,
-            yearly: some.yearly + more.yearly,
-        };
-        let less = touched(&lines(&account, &all_free(), &policy(sum)));
+        let less = touched(&lines(&account, &all_free(), &policy(sum(&some, &more))));
         let all = touched(&lines(&account, &all_free(), &policy(some)));
         prop_assert!(less.is_subset(&all), "{:?}", less.difference(&all).collect::<Vec<_>>());
     }

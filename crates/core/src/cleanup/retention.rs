@@ -194,7 +194,7 @@ pub fn kept_by_retention(members: &[Member], retention: &Retention, now: Timesta
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -313,10 +313,22 @@ mod tests {
         })
     }
 
-    fn any_retention() -> impl Strategy<Value = Retention> {
+    pub(crate) fn any_retention() -> impl Strategy<Value = Retention> {
         (0_u32..6, 0_u32..400, 0_u32..6, 0_u32..6, 0_u32..6, 0_u32..3).prop_map(
             |(newest, days, daily, weekly, monthly, yearly)| Retention { newest, days, daily, weekly, monthly, yearly },
         )
+    }
+
+    /// What keeps at least what each of the two keeps.
+    pub(crate) fn sum(a: &Retention, b: &Retention) -> Retention {
+        Retention {
+            newest: a.newest + b.newest,
+            days: a.days + b.days,
+            daily: a.daily + b.daily,
+            weekly: a.weekly + b.weekly,
+            monthly: a.monthly + b.monthly,
+            yearly: a.yearly + b.yearly,
+        }
     }
 
     proptest! {
@@ -325,16 +337,8 @@ mod tests {
         #[test]
         fn more_retention_never_keeps_less(all in any_members(), some in any_retention(), more in any_retention()) {
             let now = Timestamp::constant(1_760_000_000, 0);
-            let sum = Retention {
-                newest: some.newest + more.newest,
-                days: some.days + more.days,
-                daily: some.daily + more.daily,
-                weekly: some.weekly + more.weekly,
-                monthly: some.monthly + more.monthly,
-                yearly: some.yearly + more.yearly,
-            };
             let less = kept_by_retention(&all, &some, now);
-            let kept = kept_by_retention(&all, &sum, now);
+            let kept = kept_by_retention(&all, &sum(&some, &more), now);
             for (index, reasons) in less.iter().enumerate() {
                 prop_assert!(reasons.is_empty() || !kept[index].is_empty(), "{index}");
             }

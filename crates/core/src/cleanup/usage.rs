@@ -33,6 +33,20 @@ pub enum User {
 }
 
 impl User {
+    /// Every user there is.
+    pub const ALL: &'static [Self] = &[
+        Self::Instance,
+        Self::LaunchTemplate,
+        Self::LaunchConfiguration,
+        Self::SpotFleet,
+        Self::Parameter,
+        Self::ImageRecipe,
+        Self::ContainerRecipe,
+        Self::Account,
+        Self::Task,
+        Self::Other,
+    ];
+
     /// As a person says it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -318,19 +332,7 @@ mod tests {
 
     #[test]
     fn every_user_has_a_name() {
-        let all = [
-            User::Instance,
-            User::LaunchTemplate,
-            User::LaunchConfiguration,
-            User::SpotFleet,
-            User::Parameter,
-            User::ImageRecipe,
-            User::ContainerRecipe,
-            User::Account,
-            User::Task,
-            User::Other,
-        ];
-        let names: std::collections::BTreeSet<_> = all.iter().map(|user| user.as_str()).collect();
-        assert!(names.len() == all.len() && !names.contains(""), "{names:?}");
+        let names: std::collections::BTreeSet<_> = User::ALL.iter().map(|user| user.as_str()).collect();
+        assert!(names.len() == User::ALL.len() && !names.contains(""), "{names:?}");
     }
 }
