@@ -423,9 +423,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn every_listing_has_a_name_and_one_field_in_the_policy() {
+    fn every_listing_has_a_name_and_can_have_a_floor() {
         let names: BTreeSet<_> = Source::ALL.iter().map(|source| source.as_str()).collect();
         assert!(names.len() == Source::ALL.len() && !names.contains(""));
+        for source in Source::ALL {
+            let field = serde_json::to_value(source).unwrap_or_default();
+            let floors = json!({"floors": {field.as_str().unwrap_or_default(): 7}});
+            assert_eq!(policy(floors).floors, [(*source, 7)].into());
+        }
     }
 
     #[test]
