@@ -41,7 +41,7 @@ _TIMES = ("seconds", "events", "executions")
 
 # A function of ours is a program that speaks the Lambda runtime API, and so are these.
 _FUNCTION = """#!{python}
-import fcntl, json, os, time, urllib.request
+import fcntl, json, os, threading, time, urllib.request
 
 ANSWERS = json.loads({answers!r})
 RUNTIME = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
@@ -54,10 +54,28 @@ def counted():
         calls.write(".")
     return ANSWERS[min(call, len(ANSWERS) - 1)]
 
+def answer_token(given, event):
+    body = dict(taskToken=event["token"])
+    if "error" in given:
+        action = "SendTaskFailure"
+        body.update(error=given["error"], cause=given["message"])
+    else:
+        action = "SendTaskSuccess"
+        body.update(output=json.dumps(event if given.get("echo") else given["return"]))
+    headers = {{"Content-Type": "application/x-amz-json-1.0", "X-Amz-Target": "AWSStepFunctions." + action}}
+    endpoint = os.environ["AWS_ENDPOINT_URL"]
+    urllib.request.urlopen(urllib.request.Request(endpoint, json.dumps(body).encode(), headers)).close()
+
 while True:
     with urllib.request.urlopen(RUNTIME + "next") as reply:
         request, event = reply.headers["Lambda-Runtime-Aws-Request-Id"], json.load(reply)
     answer = counted()
+    if "token" in answer:
+        # Whoever answers it does so beside the function, and also after it.
+        late = answer["token"].get("afterSeconds", 0) * {scale}
+        whoever = threading.Timer(late, answer_token, (answer["token"], event))
+        whoever.daemon = True
+        whoever.start()
     time.sleep({hang} if answer.get("hang") else answer.get("afterSeconds", 0) * {scale})
     if "error" in answer:
         path, said = "/error", dict(errorType=answer["error"], errorMessage=answer["message"])

@@ -26,6 +26,9 @@ const SOURCES: &[&str] =
 /// The draws with which every machine is run: what does not jitter must end alike.
 const CHANCES: &[f64] = &[0.0, 0.5, 0.999];
 
+/// What a function, or whoever has its token, answers.
+type Answer = Result<Value, Failure>;
+
 /// One file of `features/`.
 struct Feature {
     name: String,
@@ -39,6 +42,8 @@ struct Scripted {
     objects: Value,
     chance: f64,
     calls: RefCell<BTreeMap<String, usize>>,
+    /// When each token is answered, and with what.
+    tokens: RefCell<BTreeMap<String, (Timestamp, Answer)>>,
 }
 
 /// How a feature ended.
@@ -51,17 +56,20 @@ struct Outcome {
 }
 
 impl Host for Scripted {
-    fn invoke(&self, invocation: Invocation) -> Local<Result<Value, Failure>> {
+    fn invoke(&self, invocation: Invocation) -> Local<Answer> {
         let (timeline, answers) = (self.timeline.clone(), list(&self.functions[&invocation.function]).to_vec());
         let mut calls = self.calls.borrow_mut();
         let call = calls.entry(invocation.function).or_insert(0);
         *call += 1;
         let answer = answers.get(*call - 1).or(answers.last()).expect("a function that answers").clone();
+        if let Some(given) = answer.get("token") {
+            self.plan(given, &invocation.payload);
+        }
         Box::pin(async move {
             if answer["hang"] == true {
                 std::future::pending::<()>().await;
             }
-            timeline.sleep(SignedDuration::from_secs(answer["afterSeconds"].as_i64().unwrap_or(0))).await;
+            timeline.sleep(after(&answer)).await;
             if let Some(error) = answer["error"].as_str() {
                 let cause = json!({"errorMessage": answer["message"], "errorType": error});
                 return Err(Failure::new(error, cause.to_string()));
@@ -75,6 +83,15 @@ impl Host for Scripted {
         })
     }
 
+    fn token_answer(&self, token: &str) -> Local<Answer> {
+        let (timeline, planned) = (self.timeline.clone(), self.tokens.borrow().get(token).cloned());
+        Box::pin(async move {
+            let Some((at, result)) = planned else { return std::future::pending().await };
+            timeline.sleep(at.duration_since(timeline.now())).await;
+            result
+        })
+    }
+
     fn read_object(&self, bucket: &str, key: &str) -> Local<Result<Vec<u8>, String>> {
         let found = self.objects.get(key).filter(|_| bucket == BUCKET).map(|value| value.to_string().into_bytes());
         Box::pin(std::future::ready(found.ok_or_else(|| format!("there is no s3://{bucket}/{key}"))))
@@ -82,6 +99,19 @@ impl Host for Scripted {
 
     fn chance(&self) -> f64 {
         self.chance
+    }
+}
+
+impl Scripted {
+    /// Answers the token of a payload, as the file says: that a token is answered once is enough.
+    fn plan(&self, given: &Value, payload: &Value) {
+        let token = payload["token"].as_str().expect("a token in the payload").to_owned();
+        let result = match given["error"].as_str() {
+            Some(error) => Err(Failure::new(error, given["message"].as_str().expect("a `message`"))),
+            None if given["echo"] == true => Ok(payload.clone()),
+            None => Ok(given["return"].clone()),
+        };
+        self.tokens.borrow_mut().entry(token).or_insert((self.timeline.now() + after(given), result));
     }
 }
 
@@ -104,6 +134,7 @@ impl Feature {
             objects: self.file["objects"].clone(),
             chance,
             calls: RefCell::default(),
+            tokens: RefCell::default(),
         });
         let engine = Engine::new(timeline.clone(), Rc::<Scripted>::clone(&host));
         let (running, name) = (engine.clone(), self.name.clone());
@@ -179,6 +210,11 @@ impl Outcome {
 /// Whether two values are equal, a whole number being the same with and without a point.
 fn same(one: &Value, other: &Value) -> bool {
     one == other || (one.is_number() && one.as_f64() == other.as_f64())
+}
+
+/// How long an answer of a file takes, from the call on.
+fn after(answer: &Value) -> SignedDuration {
+    SignedDuration::from_secs(answer["afterSeconds"].as_i64().unwrap_or(0))
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -304,7 +340,7 @@ fn everything_that_the_engine_reads_occurs_in_a_feature() {
 }
 
 /// Every field with the type of its state and the fields around it, `Task.Retry.MaxAttempts`, and
-/// what chooses a mode. What is handed to functions and states is not looked into.
+/// what chooses a mode or what is called. What is handed to functions and states is not looked into.
 fn shapes(value: &Value, place: &str, into: &mut BTreeSet<String>) {
     const OPAQUE: &[&str] = &["Assign", "Items", "Output", "Payload"];
     match value {
@@ -316,6 +352,10 @@ fn shapes(value: &Value, place: &str, into: &mut BTreeSet<String>) {
                 match (name.as_str(), one.as_object()) {
                     ("States", Some(states)) => states.values().for_each(|state| shapes(state, "", into)),
                     ("Mode" | "InputType" | "ExecutionType", _) => drop(into.insert(format!("{inner} {one}"))),
+                    ("Resource", _) => {
+                        let resource = one.as_str().and_then(|arn| arn.rsplit(":::").next());
+                        into.insert(format!("{inner} {}", resource.unwrap_or_default()));
+                    }
                     (name, _) if OPAQUE.contains(&name) => {}
                     _ => shapes(one, &inner, into),
                 }
@@ -334,6 +374,7 @@ fn every_field_of_our_machines_occurs_in_a_feature() {
         let mut ours = BTreeSet::new();
         shapes(machine, "machine", &mut ours);
         assert!(ours.contains("Task.Retry.JitterStrategy"), "{ours:?}");
+        assert!(ours.contains("Task.Resource lambda:invoke"), "{ours:?}");
         ours.difference(&found).map(|shape| format!("{name}: {shape} is in no feature")).collect::<Vec<_>>()
     }));
 }

@@ -79,10 +79,8 @@ pub struct Catcher {
 pub enum Kind {
     /// Calls a Lambda function.
     Task {
-        /// `FunctionName` and `Payload`.
-        arguments: Template,
-        /// Time that the call may take.
-        timeout_seconds: Option<u64>,
+        /// How.
+        call: Call,
         /// What follows.
         next: Next,
     },
@@ -123,6 +121,17 @@ pub enum Kind {
         /// Its cause.
         cause: Template,
     },
+}
+
+/// How a Task calls its function.
+#[derive(Debug)]
+pub struct Call {
+    /// `FunctionName` and `Payload`.
+    pub arguments: Template,
+    /// Whether the Task waits for its token to be answered, once the function has.
+    pub waits_for_token: bool,
+    /// Time that a try may take, that wait included.
+    pub timeout_seconds: Option<u64>,
 }
 
 /// A Map.
@@ -281,16 +290,19 @@ impl Next {
 
 fn task(fields: &mut Fields<'_>) -> Result<Kind, Unsupported> {
     let resource = fields.text("Resource")?;
-    if !resource.ends_with(":states:::lambda:invoke") {
-        return Err(fields.wrong(format!("the resource {resource} is not known")));
-    }
+    let waits_for_token = match resource.split_once(":states:::") {
+        Some((_, "lambda:invoke")) => false,
+        Some((_, "lambda:invoke.waitForTaskToken")) => true,
+        _ => return Err(fields.wrong(format!("the resource {resource} is not known"))),
+    };
     let arguments = fields.take("Arguments").ok_or_else(|| fields.wrong("has no Arguments"))?;
     let mut inner = Fields::of(arguments, &fields.place)?;
     inner.take("FunctionName").ok_or_else(|| fields.wrong("has no FunctionName"))?;
     inner.take("Payload");
     inner.end()?;
     let arguments = Template::parse(arguments).map_err(|reason| fields.wrong(reason))?;
-    Ok(Kind::Task { arguments, timeout_seconds: fields.number("TimeoutSeconds")?, next: fields.next()? })
+    let call = Call { arguments, waits_for_token, timeout_seconds: fields.number("TimeoutSeconds")? };
+    Ok(Kind::Task { call, next: fields.next()? })
 }
 
 fn choice(fields: &mut Fields<'_>) -> Result<Kind, Unsupported> {
@@ -524,6 +536,16 @@ mod tests {
                 json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke", "HeartbeatSeconds": 5,
                 "Arguments": {"FunctionName": "f"}, "End": true}),
                 "HeartbeatSeconds",
+            ),
+            (
+                json!({"Type": "Task", "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
+                "HeartbeatSeconds": 5, "Arguments": {"FunctionName": "f"}, "End": true}),
+                "HeartbeatSeconds",
+            ),
+            (
+                json!({"Type": "Task", "Resource": "arn:aws:states:::sqs:sendMessage.waitForTaskToken",
+                "Arguments": {"FunctionName": "f"}, "End": true}),
+                "sqs",
             ),
             (json!({"Type": "Pass", "End": true, "Retry": []}), "Retry"),
         ] {

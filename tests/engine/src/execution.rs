@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
-    definition::{Catcher, Flow, Items, Kind, Machine, Mapping, Next, State},
+    definition::{Call, Catcher, Flow, Items, Kind, Machine, Mapping, Next, State},
     expression::{QueryError, Scope, Template},
     history::{Event, History, MOST_EVENTS, MOST_PAYLOAD_BYTES},
     host::{Failure, Host, Invocation},
@@ -26,6 +26,8 @@ pub struct Engine {
     timeline: Timeline,
     host: Rc<dyn Host>,
     histories: Rc<RefCell<Vec<(String, History)>>>,
+    /// How many tokens there have been, by execution and place.
+    tokens: Rc<RefCell<BTreeMap<String, u64>>>,
 }
 
 /// How an execution ended.
@@ -70,7 +72,7 @@ struct Passed {
 impl Engine {
     /// An engine without executions.
     pub fn new(timeline: Timeline, host: Rc<dyn Host>) -> Self {
-        Self { timeline, host, histories: Rc::default() }
+        Self { timeline, host, histories: Rc::default(), tokens: Rc::default() }
     }
 
     /// The history of every execution so far, children of Maps included, in the order in which they began.
@@ -95,6 +97,16 @@ impl Engine {
         };
         run.close(&status);
         Ended { status, began, ended: self.timeline.now() }
+    }
+
+    /// A token that there has not been yet, and the same one in the same run: it says which execution
+    /// waits, where, and for which try. Iterations of a Map and further visits count as tries.
+    fn token(&self, execution: &str, place: &str) -> String {
+        let waits = format!("{execution} / {place}");
+        let mut tokens = self.tokens.borrow_mut();
+        let nth = tokens.entry(waits.clone()).or_insert(0);
+        *nth += 1;
+        format!("{waits} / {nth}")
     }
 
     fn begin(&self, name: String, input: &Value) -> Run {
@@ -208,10 +220,7 @@ impl Run {
     ) -> Result<(Passed, Variables), Failure> {
         let scope = self.scope(input, [], variables, place, retries);
         let (result, next) = match &state.kind {
-            Kind::Task { arguments, timeout_seconds, next } => {
-                let result = self.task(arguments, *timeout_seconds, place, &scope, retries).await?;
-                (Some(result), next.clone())
-            }
+            Kind::Task { call, next } => (Some(self.task(call, place, input, variables, retries).await?), next.clone()),
             Kind::Pass { next } => (None, next.clone()),
             Kind::Wait { seconds, next } => {
                 self.wait(seconds, &scope).await?;
@@ -245,52 +254,77 @@ impl Run {
         place: &str,
         retries: u32,
     ) -> Scope {
+        let states = [("input", input.clone()), ("context", self.context(place, retries))].into_iter().chain(further);
+        Scope::new(states, variables)
+    }
+
+    fn context(&self, place: &str, retries: u32) -> Value {
         let mut context = self.context.clone();
         context["State"] = json!({"Name": place.rsplit(" / ").next(), "RetryCount": retries});
-        let states = [("input", input.clone()), ("context", context)].into_iter().chain(further);
-        Scope::new(states, variables)
+        context
     }
 
     async fn task(
         &self,
-        arguments: &Template,
-        timeout_seconds: Option<u64>,
+        call: &Call,
         place: &str,
-        scope: &Scope,
+        input: &Value,
+        variables: &Variables,
         retries: u32,
     ) -> Result<Value, Failure> {
-        let arguments = within_limit(arguments.value(scope).map_err(undefined)?, "the arguments of a task")?;
-        let function = arguments["FunctionName"].as_str().map(str::to_owned).unwrap_or_default();
+        let token = call.waits_for_token.then(|| self.engine.token(&self.name, place));
+        let mut context = self.context(place, retries);
+        if let Some(token) = &token {
+            context["Task"] = json!({ "Token": token });
+        }
+        let scope = Scope::new([("input", input.clone()), ("context", context)], variables);
+        let arguments = within_limit(call.arguments.value(&scope).map_err(undefined)?, "the arguments of a task")?;
         self.note("TaskScheduled", place, json!({ "parameters": arguments }))?;
         self.note("TaskStarted", place, Value::Null)?;
         let invocation = Invocation {
             execution: self.name.clone(),
             place: place.to_owned(),
-            function,
+            function: arguments["FunctionName"].as_str().map(str::to_owned).unwrap_or_default(),
             payload: arguments.get("Payload").cloned().unwrap_or_else(|| json!({})),
             retries,
         };
-        let answer = self.engine.host.invoke(invocation);
-        let answered = match timeout_seconds {
-            None => answer.await,
-            Some(seconds) => match select(answer, self.engine.timeline.sleep(in_seconds(seconds))).await {
-                Either::Left((answered, _)) => answered,
+        let result = Box::pin(self.result(invocation, token));
+        let result = match call.timeout_seconds {
+            None => result.await,
+            Some(seconds) => match select(result, self.engine.timeline.sleep(in_seconds(seconds))).await {
+                Either::Left((result, _)) => result,
                 Either::Right(_) => Err(Failure::new("States.Timeout", format!("no answer within {seconds} s"))),
             },
         };
-        let answered = answered.and_then(|payload| within_limit(payload, "the result of a task"));
-        match answered {
-            Ok(payload) => {
-                let result = json!({"ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200});
-                self.note("TaskSucceeded", place, json!({ "output": result }))?;
-                Ok(result)
-            }
+        match &result {
+            Ok(result) => self.note("TaskSucceeded", place, json!({ "output": result }))?,
             Err(failure) => {
                 let kind = if failure.error == "States.Timeout" { "TaskTimedOut" } else { "TaskFailed" };
                 self.note(kind, place, json!({"error": failure.error, "cause": failure.cause}))?;
-                Err(failure)
             }
         }
+        result
+    }
+
+    /// What comes of a try of a Task: its function's answer or, if it has a token, what the token is
+    /// answered with.
+    async fn result(&self, invocation: Invocation, token: Option<String>) -> Result<Value, Failure> {
+        let place = invocation.place.clone();
+        let answer = self.engine.host.invoke(invocation);
+        let answered = |answer: Result<Value, Failure>| {
+            let payload = within_limit(answer?, "the result of a task")?;
+            Ok(json!({"ExecutedVersion": "$LATEST", "Payload": payload, "StatusCode": 200}))
+        };
+        let Some(token) = token else { return answered(answer.await) };
+        // Whichever comes first: a token may be answered before the function has said that it is handed on.
+        let result = match select(self.engine.host.token_answer(&token), answer).await {
+            Either::Left((result, _)) => result,
+            Either::Right((answer, waiting)) => {
+                self.note("TaskSubmitted", &place, json!({"output": answered(answer)?, "token": token}))?;
+                waiting.await
+            }
+        };
+        result.and_then(|output| within_limit(output, "the result of a task"))
     }
 
     async fn wait(&self, seconds: &Template, scope: &Scope) -> Result<(), Failure> {

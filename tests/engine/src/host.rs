@@ -44,6 +44,15 @@ pub trait Host {
     /// a function that runs on all the same is the host's to keep.
     fn invoke(&self, invocation: Invocation) -> Local<Result<Value, Failure>>;
 
+    /// Waits until somebody answers the token of a Task that waits for that: with the output that was
+    /// given to `SendTaskSuccess`, or the error and the cause that were given to `SendTaskFailure`.
+    ///
+    /// It is asked once for every token, right after the function that is to hand the token on has been
+    /// called; when the Task no longer waits, the future is dropped. By default nobody ever answers.
+    fn token_answer(&self, _token: &str) -> Local<Result<Value, Failure>> {
+        Box::pin(std::future::pending())
+    }
+
     /// Reads an object of S3, for the `ItemReader` of a Map.
     fn read_object(&self, bucket: &str, key: &str) -> Local<Result<Vec<u8>, String>>;
 

@@ -3,7 +3,7 @@
 //! [`definition`] reads a machine and refuses every field that it does not know; [`execution`] runs it
 //! on a [`timeline::Timeline`], where hours of waiting take no time; what is outside the machine
 //! (functions, objects, chance) is a [`host::Host`]. Only what the project's own machines use is here:
-//! JSONata, Lambda tasks, `Retry`, `Catch`, time-outs, Choice, Wait, Pass, Parallel, both kinds of Map,
+//! JSONata, Lambda tasks and their callbacks, `Retry`, `Catch`, time-outs, Choice, Wait, Pass, Parallel, both kinds of Map,
 //! the limits on payloads and histories. `README.md` says how it is held against AWS's documentation.
 
 pub mod definition;
