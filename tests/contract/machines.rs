@@ -63,8 +63,16 @@ fn every_retrier_is_bounded() {
 #[test]
 fn every_task_invokes_a_function_and_has_a_timeout() {
     assert_none(about_states("Task", |task| {
-        if task["Resource"] != "arn:${Partition}:states:::lambda:invoke" || invoked(task).is_none() {
+        let waits = match task["Resource"].as_str() {
+            Some("arn:${Partition}:states:::lambda:invoke") => false,
+            Some("arn:${Partition}:states:::lambda:invoke.waitForTaskToken") => true,
+            _ => return Some("does not invoke a function".into()),
+        };
+        if invoked(task).is_none() {
             return Some("does not invoke one of our functions".into());
+        }
+        if waits != (task["Arguments"]["Payload"]["token"] == "{% $states.context.Task.Token %}") {
+            return Some("waits for a token without handing it over, or the other way round".into());
         }
         task["TimeoutSeconds"].as_u64().is_none().then(|| "has no TimeoutSeconds".into())
     }));

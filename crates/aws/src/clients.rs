@@ -54,6 +54,8 @@ struct Inner {
     partition: Option<RetryPartition>,
     ec2: Mutex<BTreeMap<Region, aws_sdk_ec2::Client>>,
     s3: Mutex<BTreeMap<Region, aws_sdk_s3::Client>>,
+    auto_scaling: Mutex<BTreeMap<Region, aws_sdk_autoscaling::Client>>,
+    rbin: Mutex<BTreeMap<Region, aws_sdk_rbin::Client>>,
     sns: aws_sdk_sns::Client,
     sts: aws_sdk_sts::Client,
 }
@@ -80,6 +82,8 @@ impl Aws {
             sts: aws_sdk_sts::Client::from_conf(sts.build()),
             ec2: Mutex::default(),
             s3: Mutex::default(),
+            auto_scaling: Mutex::default(),
+            rbin: Mutex::default(),
             config,
             home,
             settings,
@@ -144,6 +148,24 @@ impl Aws {
                 .force_path_style(has_own_s3_endpoint(&self.0.config));
             config.set_retry_partition(self.0.partition.clone());
             aws_sdk_s3::Client::from_conf(config.build())
+        })
+    }
+
+    /// Auto Scaling in a Region.
+    pub(crate) fn auto_scaling(&self, region: &Region) -> aws_sdk_autoscaling::Client {
+        cached(&self.0.auto_scaling, region, || {
+            let mut config = aws_sdk_autoscaling::config::Builder::from(&self.0.config).region(sdk_region(region));
+            config.set_retry_partition(self.0.partition.clone());
+            aws_sdk_autoscaling::Client::from_conf(config.build())
+        })
+    }
+
+    /// The Recycle Bin's own service in a Region.
+    pub(crate) fn rbin(&self, region: &Region) -> aws_sdk_rbin::Client {
+        cached(&self.0.rbin, region, || {
+            let mut config = aws_sdk_rbin::config::Builder::from(&self.0.config).region(sdk_region(region));
+            config.set_retry_partition(self.0.partition.clone());
+            aws_sdk_rbin::Client::from_conf(config.build())
         })
     }
 

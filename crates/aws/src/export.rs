@@ -3,7 +3,7 @@
 use ami_backup_core::{
     export::ExportTask,
     failure::{AwsFailure, FailureClass},
-    id::{BucketName, ImageId},
+    id::{BucketName, ImageId, Region},
     policy::DiskFormat,
     tags::Tags,
 };
@@ -77,13 +77,13 @@ impl Aws {
         })
     }
 
-    /// Every export task that the home Region still knows.
+    /// Every export task that a Region still knows.
     ///
     /// # Errors
     /// What EC2 refused.
-    pub async fn export_tasks(&self) -> Result<Vec<ExportTask>, AwsFailure> {
-        let call = Call::new("ec2:DescribeExportImageTasks", self.home());
-        let request = self.ec2(self.home()).describe_export_image_tasks().max_results(PAGE);
+    pub async fn export_tasks(&self, region: &Region) -> Result<Vec<ExportTask>, AwsFailure> {
+        let call = Call::new("ec2:DescribeExportImageTasks", region);
+        let request = self.ec2(region).describe_export_image_tasks().max_results(PAGE);
         let mut pages = request.into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {

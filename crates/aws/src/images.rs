@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ami_backup_core::{
     Timestamp,
     failure::AwsFailure,
-    id::{ImageId, Region},
+    id::{ImageId, Region, SnapshotId},
     image::{DeviceMapping, EbsMapping, ImageFacts, ImageState, LaunchPermissions},
     naming::{TAG_RUN, TAG_SOURCE},
 };
@@ -74,6 +74,29 @@ impl Aws {
             Some(filters) => self.images(self.home(), filters, Shown::OwnInUse).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    /// The account's own of these images, of which a filter takes up to 200, in whatever state.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn own_images(&self, region: &Region, ids: &[ImageId]) -> Result<Vec<ImageFacts>, AwsFailure> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.images(region, vec![filter("image-id", ids.iter().map(ImageId::as_str))], Shown::Own).await
+    }
+
+    /// The account's images that are on any of these snapshots, of which a filter takes up to 200, in whatever state.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn images_on(&self, region: &Region, snapshots: &[SnapshotId]) -> Result<Vec<ImageFacts>, AwsFailure> {
+        if snapshots.is_empty() {
+            return Ok(Vec::new());
+        }
+        let on = filter("block-device-mapping.snapshot-id", snapshots.iter().map(SnapshotId::as_str));
+        self.images(region, vec![on], Shown::Own).await
     }
 
     async fn images(&self, region: &Region, filters: Vec<Filter>, shown: Shown) -> Result<Vec<ImageFacts>, AwsFailure> {
@@ -191,7 +214,7 @@ fn granted(permissions: &LaunchPermissions) -> Vec<LaunchPermission> {
     accounts.chain(groups).chain(organizations).chain(units).collect()
 }
 
-fn facts(call: &Call<'_>, image: &Image) -> Result<ImageFacts, AwsFailure> {
+pub(crate) fn facts(call: &Call<'_>, image: &Image) -> Result<ImageFacts, AwsFailure> {
     let owned = |text: Option<&str>| text.map(str::to_owned);
     let state = call.required(image.state(), "State")?;
     let root = call.required(image.root_device_type(), "RootDeviceType")?;

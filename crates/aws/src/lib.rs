@@ -9,20 +9,24 @@
 //! [`AwsFailure`]: ami_backup_core::failure::AwsFailure
 
 mod account;
+mod checks;
 mod clients;
 mod copies;
 mod export;
 mod failure;
 mod images;
 mod instances;
+mod inventory;
 mod objects;
 mod records;
+mod removal;
 mod restore;
 mod snapshots;
 mod store;
 mod survey;
 mod tags;
 mod topic;
+mod usage;
 #[cfg(test)]
 mod wire_tests;
 
@@ -34,3 +38,4 @@ pub use copies::NewCopy;
 pub use export::NewExport;
 pub use instances::NewImage;
 pub use restore::{NewRegistration, NewRestore};
+pub use usage::{Launchers, NamedPin, Templates, UsageReport};

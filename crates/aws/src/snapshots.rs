@@ -45,7 +45,7 @@ impl Aws {
     }
 }
 
-fn facts(call: &Call<'_>, snapshot: &Snapshot) -> Result<SnapshotFacts, AwsFailure> {
+pub(crate) fn facts(call: &Call<'_>, snapshot: &Snapshot) -> Result<SnapshotFacts, AwsFailure> {
     let size = call.required(snapshot.volume_size(), "VolumeSize")?;
     Ok(SnapshotFacts {
         snapshot_id: call.parsed(snapshot.snapshot_id(), "SnapshotId")?,

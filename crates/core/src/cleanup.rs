@@ -3,11 +3,13 @@
 //! Deregistering an image deletes only metadata: its snapshots stay and cost money, and from them it could be made again.
 //! So both are decided together. [`policy`] is what a person asked for, [`account`] what was read of an account in a
 //! Region, [`judge`] what of it is due by retention and in nobody's use, [`plan`] what goes in this run: what is due, as
-//! far as nobody holds it and the limits allow, [`summary`] what a person reads of that, and [`apply`] whether it still
-//! holds just before something goes. Nothing here deletes anything, and whatever is not known keeps.
+//! far as nobody holds it and the limits allow, [`summary`] what a person reads of that. [`run`] is what goes through the
+//! machine, [`batch`] in which pieces a plan is applied, [`apply`] whether it still holds just before something goes, and
+//! [`report`] what is said in the end. Nothing here deletes anything, and whatever is not known keeps.
 
 pub mod account;
 pub mod apply;
+pub mod batch;
 pub mod family;
 pub mod judge;
 pub mod plan;
@@ -16,6 +18,8 @@ pub mod policy;
 mod properties;
 pub mod protection;
 pub mod reason;
+pub mod report;
 pub mod retention;
+pub mod run;
 pub mod summary;
 pub mod usage;

@@ -60,6 +60,8 @@ pub enum Purpose {
     Restore,
     /// An image made from snapshots.
     Register,
+    /// A report on the usage of an image.
+    UsageReport,
 }
 
 impl Purpose {
@@ -71,6 +73,7 @@ impl Purpose {
             Self::Export => "export",
             Self::Restore => "restore",
             Self::Register => "register",
+            Self::UsageReport => "usage-report",
         }
     }
 }

@@ -2,6 +2,11 @@
 
 use serde_json::Value;
 
+use crate::{
+    cleanup::run::{MadePlan, RegionWork, table_key},
+    id::BucketName,
+};
+
 /// SNS takes subjects of up to 100 printable ASCII characters.
 const LONGEST_SUBJECT: usize = 100;
 
@@ -36,6 +41,30 @@ impl Notice {
         Self::new(&subject, message)
     }
 
+    /// About a plan that a person has to agree to: what it would do, where it is, and how to answer by `token`.
+    pub fn of_plan(work: &RegionWork, plan: &MadePlan, bucket: &BucketName, token: &str) -> Self {
+        let subject = format!("ami-backup: agree to a clean-up of {} in {}", plan.going, work.region);
+        let why = plan.asks.clone().unwrap_or_else(|| "the policy has `approval`".into());
+        let answer = |output: &str| {
+            format!("aws stepfunctions send-task-success --task-token '{token}' \\\n  --task-output '{output}'")
+        };
+        let message = format!(
+            "Clean-up {} would do something with {} images and snapshots in {}, and asks first:\n{why}.\n\n\
+             Read the plan:\naws s3 cp s3://{bucket}/{} -\n\n\
+             To apply it, with your name:\n{}\n\n\
+             To refuse it:\n{}\n\n\
+             Without an answer until {} nothing is removed.\n",
+            work.run,
+            plan.going,
+            work.region,
+            table_key(&plan.prefix),
+            answer(r#"{"approved": true, "by": "me"}"#),
+            answer(r#"{"approved": false, "by": "me"}"#),
+            plan.fresh_until,
+        );
+        Self::new(&subject, message)
+    }
+
     /// About a run, from what `report-backup` returned.
     pub fn of_run(report: &Value) -> Self {
         let text = |field: &str| report.get(field).and_then(Value::as_str).unwrap_or("-");
@@ -60,6 +89,32 @@ mod tests {
         }));
         assert_eq!(notice.subject, "ami-backup: TIMED_OUT of Backup");
         assert!(notice.message.contains("arn:e") && notice.message.contains("because"));
+    }
+
+    #[test]
+    fn whoever_has_to_agree_is_told_to_what_why_and_how() {
+        let work = crate::cleanup::run::tests::work(json!({"run": "monthly", "apply": true}));
+        let plan: MadePlan = serde_json::from_value(json!({
+            "next": "ASK", "prefix": "cleanups/1/us-east-1/2/", "madeAt": "2026-11-24T02:00:00Z",
+            "freshUntil": "2026-11-25T02:00:00Z", "going": 7, "asks": "7 of the 8 images are due",
+        }))
+        .unwrap_or_else(|error| unreachable!("{error}"));
+        let bucket = "backups".parse().unwrap_or_else(|_| unreachable!());
+        let notice = Notice::of_plan(&work, &plan, &bucket, "t-o-k-e-n");
+        assert_eq!(notice.subject, "ami-backup: agree to a clean-up of 7 in us-east-1");
+        for part in [
+            "monthly",
+            "7 of the 8 images are due.",
+            "s3://backups/cleanups/1/us-east-1/2/plan.txt",
+            "--task-token 't-o-k-e-n'",
+            r#"'{"approved": true, "by": "me"}'"#,
+            r#"'{"approved": false, "by": "me"}'"#,
+            "until 2026-11-25T02:00:00Z",
+        ] {
+            assert!(notice.message.contains(part), "{part}: {}", notice.message);
+        }
+        let always = Notice::of_plan(&work, &MadePlan { asks: None, ..plan }, &bucket, "t");
+        assert!(always.message.contains("`approval`"));
     }
 
     #[test]

@@ -292,7 +292,7 @@ fn store_policy(asked: &BackupInput, settings: &Settings) -> Result<Option<Store
         None => settings.backup_bucket()?.clone(),
     };
     let prefix = prefix("storePrefix", asked.store_prefix.as_deref().unwrap_or_default())?;
-    for ours in ["records/", "runs/"] {
+    for ours in ["records/", "runs/", "cleanups/"] {
         if prefix.starts_with(ours) {
             return Err(StepError::input("storePrefix", format!("`{ours}` is where records and reports are kept")));
         }

@@ -73,7 +73,7 @@ async fn look(
         let is = |tag: Option<&String>, value: &str| tag.is_some_and(|tag| tag == value);
         let tasks = match exports {
             Some(tasks) => tasks,
-            None => exports.insert(aws.export_tasks().await?),
+            None => exports.insert(aws.export_tasks(home).await?),
         };
         let ours = tasks.iter().find(|task| {
             is(task.tags.get(TAG_RUN), &item.run.run)

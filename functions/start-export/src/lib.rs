@@ -41,7 +41,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<ExportSubject>) -> Res
             "must end with a slash: EC2 puts nothing between it and the name",
         ));
     }
-    let tasks = aws.export_tasks().await.map_err(|f| f.into_step_error("list export tasks"))?;
+    let tasks = aws.export_tasks(aws.home()).await.map_err(|f| f.into_step_error("list export tasks"))?;
     let parameters = turn.subject.parameters(&bucket);
     match export_start(&turn.subject.identity(&parameters), &tasks)? {
         ExportStart::Adopt(task) => {

@@ -65,6 +65,14 @@ impl Source {
         Self::Objects,
     ];
 
+    /// Whether a plan under a policy needs it. The objects are listed, a bucket of them, only where one is required.
+    pub const fn is_needed(self, policy: &CleanupPolicy) -> bool {
+        match self {
+            Self::Objects => policy.require_object,
+            _ => true,
+        }
+    }
+
     /// As a person says it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -97,11 +105,11 @@ const SMALLEST_COMPARED: u64 = 20;
 /// `Conflict` with the listing, and what was expected of it.
 pub fn trusted(
     readings: &Readings,
-    floors: &BTreeMap<Source, u64>,
+    policy: &CleanupPolicy,
     last: &BTreeMap<Source, u64>,
     region: &Region,
 ) -> Result<(), StepError> {
-    for source in Source::ALL {
+    for source in Source::ALL.iter().filter(|source| source.is_needed(policy)) {
         let refuse = |reason: String| {
             let doing = format!("list {}", source.as_str());
             Err(StepError::new(ErrorName::Conflict, doing, reason).in_region(region).leaving("nothing was removed"))
@@ -111,7 +119,7 @@ pub fn trusted(
             Some(Err(reason)) => return refuse(reason.clone()),
             None => return refuse("it was not done".into()),
         };
-        let floor = floors.get(source).copied().unwrap_or(0);
+        let floor = policy.floors.get(source).copied().unwrap_or(0);
         if count < floor {
             return refuse(format!("there are {count}, and by `floors` a healthy account has at least {floor}"));
         }
@@ -385,12 +393,17 @@ pub(crate) mod tests {
 
     #[track_caller]
     fn refused(readings: &Readings, floors: &[(Source, u64)], last: &[(Source, u64)], part: &str) {
-        let floors = floors.iter().copied().collect();
+        let policy = strict(floors.iter().copied().collect());
         let last = last.iter().copied().collect();
-        let error = trusted(readings, &floors, &last, &region()).err();
+        let error = trusted(readings, &policy, &last, &region()).err();
         assert_eq!(error.as_ref().map(|error| error.name), Some(ErrorName::Conflict));
         let text = error.map(|error| error.to_string()).unwrap_or_default();
         assert!(text.contains(part) && text.contains("us-east-1") && text.contains("nothing was removed"), "{text}");
+    }
+
+    /// A policy that needs every listing.
+    fn strict(floors: BTreeMap<Source, u64>) -> CleanupPolicy {
+        CleanupPolicy { floors, require_object: true, ..policy(json!({})) }
     }
 
     /// Cases 5 and 7: what could not be listed, and what is strangely short, decides nothing.
@@ -416,10 +429,20 @@ pub(crate) mod tests {
     fn a_listing_may_be_at_its_floor_at_half_of_the_last_and_small_ones_may_shrink() -> Result<(), StepError> {
         let readings = all_read();
         let all = |count: u64| Source::ALL.iter().map(|source| (*source, count)).collect::<BTreeMap<_, _>>();
-        trusted(&readings, &all(100), &all(200), &region())?;
-        trusted(&readings, &all(0), &all(199), &region())?;
+        trusted(&readings, &strict(all(100)), &all(200), &region())?;
+        trusted(&readings, &strict(all(0)), &all(199), &region())?;
         let empty: Readings = Source::ALL.iter().map(|source| (*source, Ok(0))).collect();
-        trusted(&empty, &BTreeMap::new(), &all(19), &region())
+        trusted(&empty, &strict(BTreeMap::new()), &all(19), &region())
+    }
+
+    #[test]
+    fn the_bucket_is_listed_only_where_an_object_is_required() -> Result<(), StepError> {
+        let mut readings = all_read();
+        readings.remove(&Source::Objects);
+        let last = [(Source::Objects, 1_000)].into();
+        trusted(&readings, &policy(json!({})), &last, &region())?;
+        assert!(trusted(&readings, &strict(BTreeMap::new()), &last, &region()).is_err());
+        Ok(())
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Between a plan and its application a person reads it, and somebody launches an image, shares it, keeps it with a tag,
 //! or removes the backup that was to replace it.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -15,11 +15,7 @@ use super::{
     retention::younger_than,
     usage::Use,
 };
-use crate::{
-    error::{ErrorName, StepError},
-    id::{ImageId, Region},
-    image::ImageState,
-};
+use crate::{id::ImageId, image::ImageState};
 
 /// What is done with something now that it was looked at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,21 +28,8 @@ pub enum Again {
     Keep(Vec<Reason>),
 }
 
-/// Refuses a plan that is too old: what it saw in the morning is not what is there the day after.
-///
-/// # Errors
-/// `Conflict`.
-pub fn fresh(made_at: Timestamp, policy: &CleanupPolicy, region: &Region, now: Timestamp) -> Result<(), StepError> {
-    let age = now.duration_since(made_at);
-    if age.as_mins() < i64::from(policy.fresh_minutes) {
-        return Ok(());
-    }
-    let reason = format!(
-        "it was made at {made_at}, and by `freshMinutes` it may be applied for {} minutes: make a new one",
-        policy.fresh_minutes
-    );
-    Err(StepError::new(ErrorName::Conflict, "apply the plan", reason).in_region(region).leaving("nothing was removed"))
-}
+/// Within this after now an image counts as deprecated: EC2 takes no time in the past, and rounds to minutes.
+pub const DEPRECATION_MARGIN: SignedDuration = SignedDuration::from_mins(2);
 
 /// What a look at an image shows just before it goes.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +45,9 @@ pub struct ImageNow<'a> {
 /// Whether an image still goes.
 pub fn image_again(planned: &ImageLine, seen: ImageNow<'_>, policy: &CleanupPolicy, now: Timestamp) -> Again {
     let Some(image) = seen.image else { return Again::Gone };
+    if is_so_already(planned.action, image, now) {
+        return Again::Gone;
+    }
     let mut kept = image.protections.clone();
     kept.extend(seen.uses.iter().cloned().map(Reason::InUse));
     kept.extend(changes(planned, image));
@@ -73,6 +59,16 @@ pub fn image_again(planned: &ImageLine, seen: ImageNow<'_>, policy: &CleanupPoli
     }
     kept.extend(replacement_problem(planned, image, seen.last_good));
     if kept.is_empty() { Again::Go } else { Again::Keep(kept) }
+}
+
+/// Whether an image is already as the plan would make it: an earlier try did it, and its reply was lost.
+fn is_so_already(action: Action, image: &Image, now: Timestamp) -> bool {
+    match action {
+        Action::Disable => image.state == ImageState::Disabled,
+        // EC2 rounds the time to the minute, and takes none in the past.
+        Action::Deprecate => image.deprecated_at.is_some_and(|at| at <= now + DEPRECATION_MARGIN),
+        Action::Keep | Action::Deregister | Action::DeleteSnapshot => false,
+    }
 }
 
 /// What is not as the plan saw it.
@@ -139,7 +135,7 @@ pub fn snapshot_again(planned: &SnapshotLine, seen: SnapshotNow<'_>) -> Again {
 
 /// How an item of a plan ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ItemResult {
     /// The plan's action was done.
     Done,
@@ -147,6 +143,8 @@ pub enum ItemResult {
     Gone,
     /// It stays, because what the plan saw no longer holds.
     Kept,
+    /// EC2 says that an image is still on the snapshot which has just gone: it is tried again.
+    InUse,
     /// AWS refused, or could not be asked.
     Failed,
 }
@@ -161,6 +159,11 @@ pub struct ItemOutcome {
     pub action: Action,
     /// How it ended.
     pub result: ItemResult,
+    /// The start of the run that says so.
+    pub started_at: Timestamp,
+    /// How often that start has tried.
+    #[serde(default)]
+    pub tries: u32,
     /// Why it stays.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reasons: Vec<WrittenReason>,
@@ -169,32 +172,12 @@ pub struct ItemOutcome {
     pub error: Option<String>,
 }
 
-/// How a clean-up ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Ending {
-    /// Whatever the plan says was done, or had become wrong.
-    Ok,
-    /// Something was not done, or could not be told.
-    Partial,
-}
-
-/// How a clean-up ended: `planned` items, of which these came to an end. What is missing was not done; and a plan that
-/// kept something because it could not be told whether it is in use is no success either.
-pub fn ending(planned: u64, outcomes: &[ItemOutcome], plan_is_partial: bool) -> Ending {
-    let ended = outcomes.iter().filter(|outcome| outcome.result != ItemResult::Failed).count();
-    let all = u64::try_from(ended).is_ok_and(|ended| ended >= planned);
-    if all && !plan_is_partial { Ending::Ok } else { Ending::Partial }
-}
-
 #[cfg(test)]
 mod tests {
-    use jiff::SignedDuration;
     use serde_json::json;
 
     use super::*;
     use crate::cleanup::{
-        account::tests::region,
         judge::{
             judge,
             tests::{account, id, image, now},
@@ -335,37 +318,25 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_is_applied_while_it_is_fresh() -> Result<(), StepError> {
-        let policy = policy(json!({"freshMinutes": 60}));
-        let at = |minutes| now() + SignedDuration::from_mins(minutes);
-        fresh(now(), &policy, &region(), at(59))?;
-        let error = fresh(now(), &policy, &region(), at(60)).err();
-        assert_eq!(error.as_ref().map(|error| error.name), Some(ErrorName::Conflict));
-        let text = error.map(|error| error.to_string()).unwrap_or_default();
-        assert!(text.contains("60 minutes") && text.contains("nothing was removed"), "{text}");
-        Ok(())
-    }
-
-    /// Case 35: a run that did not get to the end of its plan is no success.
-    #[test]
-    fn only_a_whole_run_is_a_success() {
-        let outcome = |result| ItemOutcome {
-            id: "ami-00000001".into(),
-            action: Action::Deregister,
-            result,
-            reasons: Vec::new(),
-            error: None,
+    fn what_is_already_as_the_plan_would_make_it_is_left() {
+        let staged = |action| ImageLine { action, ..planned().0 };
+        let (mut going, good) = (image(2, 2), image(1, 1));
+        let look = |line: &ImageLine, going: &Image| {
+            codes(image_again(
+                line,
+                ImageNow { image: Some(going), uses: &[], last_good: Some(&good) },
+                &retention(),
+                now(),
+            ))
         };
-        let (done, gone, kept, failed) = (
-            outcome(ItemResult::Done),
-            outcome(ItemResult::Gone),
-            outcome(ItemResult::Kept),
-            outcome(ItemResult::Failed),
-        );
-        assert_eq!(ending(0, &[], false), Ending::Ok);
-        assert_eq!(ending(0, &[], true), Ending::Partial);
-        assert_eq!(ending(3, &[done.clone(), gone, kept], false), Ending::Ok);
-        assert_eq!(ending(2, std::slice::from_ref(&done), false), Ending::Partial);
-        assert_eq!(ending(2, &[done, failed], false), Ending::Partial);
+        assert_eq!(look(&staged(Action::Disable), &going), ["goes"]);
+        assert_eq!(look(&staged(Action::Deprecate), &going), ["goes"]);
+        going.deprecated_at = Some(now() + DEPRECATION_MARGIN);
+        assert_eq!(look(&staged(Action::Deprecate), &going), ["gone"]);
+        going.deprecated_at = Some(now() + DEPRECATION_MARGIN + SignedDuration::from_secs(1));
+        assert_eq!(look(&staged(Action::Deprecate), &going), ["goes"]);
+        going.state = ImageState::Disabled;
+        assert_eq!(look(&staged(Action::Disable), &going), ["gone"]);
+        assert_eq!(look(&staged(Action::Deregister), &going), ["changed"]);
     }
 }

@@ -60,7 +60,7 @@ pub struct Judgement {
 /// # Errors
 /// `Conflict` if a listing cannot be trusted: nothing is due then.
 pub fn judge(account: &Account, policy: &CleanupPolicy, now: Timestamp) -> Result<Vec<Judgement>, StepError> {
-    trusted(&account.readings, &policy.floors, &account.last_readings, &account.region)?;
+    trusted(&account.readings, policy, &account.last_readings, &account.region)?;
     let mut kept: Vec<Vec<Reason>> =
         account.images.iter().map(|image| kept_alone(account, image, policy, now)).collect();
     let mut last_good: Vec<Option<usize>> = vec![None; account.images.len()];

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     error::StepError,
+    id::Region,
     input,
     policy::{LONGEST_RUN, run_identity, valid_label},
 };
@@ -73,7 +74,9 @@ struct CleanupInput {
     run: Option<String>,
     scheduled_time: Option<String>,
     policy: Option<String>,
+    regions: Option<Vec<Region>>,
     apply: bool,
+    approval: bool,
     families: Option<Vec<FamilyRule>>,
     retention: Option<Retention>,
     stages: Option<Stages>,
@@ -82,6 +85,7 @@ struct CleanupInput {
     include_unmanaged: bool,
     keep_tags: Vec<KeepTag>,
     launch_template_versions: VersionsInUse,
+    usage_reports: Option<bool>,
     orphans: Option<OrphanPolicy>,
     limits: Limits,
     floors: BTreeMap<String, u64>,
@@ -110,6 +114,8 @@ pub struct CleanupPolicy {
     pub keep_tags: Vec<KeepTag>,
     /// Which versions of a launch template are a use.
     pub launch_template_versions: VersionsInUse,
+    /// Whether EC2 is asked for a report on the usage of an image by other accounts before it goes.
+    pub usage_reports: bool,
     /// Whether and when orphan snapshots go.
     pub orphans: Option<OrphanPolicy>,
     /// How much may go.
@@ -118,6 +124,8 @@ pub struct CleanupPolicy {
     pub floors: BTreeMap<Source, u64>,
     /// Minutes for which the plan may be applied.
     pub fresh_minutes: u32,
+    /// Whether a person has to agree to each plan, and not only to one that asks.
+    pub approval: bool,
 }
 
 /// What a clean-up was asked to do.
@@ -128,17 +136,19 @@ pub struct CleanupRequest {
     pub run: String,
     /// Whether a schedule asked.
     pub scheduled: bool,
+    /// Where.
+    pub regions: Vec<Region>,
     /// Whether the plan is applied; a dry run otherwise.
     pub apply: bool,
     /// What to do.
     pub policy: CleanupPolicy,
 }
 
-/// Reads what a clean-up was asked to do.
+/// Reads what a clean-up was asked to do. `home` is where it happens unless the input names Regions.
 ///
 /// # Errors
 /// `InvalidInput` with the path of the field.
-pub fn cleanup_request(value: Value, execution_name: Option<&str>) -> Result<CleanupRequest, StepError> {
+pub fn cleanup_request(value: Value, execution_name: Option<&str>, home: &Region) -> Result<CleanupRequest, StepError> {
     let asked: CleanupInput = input::parse(value)?;
     let run = run_identity(asked.run.as_deref(), asked.scheduled_time.as_deref(), execution_name)?;
     let families = asked.families.unwrap_or_else(|| vec![FamilyRule::Source]);
@@ -173,12 +183,28 @@ pub fn cleanup_request(value: Value, execution_name: Option<&str>) -> Result<Cle
         include_unmanaged: asked.include_unmanaged,
         keep_tags: asked.keep_tags,
         launch_template_versions: asked.launch_template_versions,
+        usage_reports: asked.usage_reports.unwrap_or(true),
         orphans: asked.orphans,
         limits: asked.limits,
         floors: floors(asked.floors)?,
         fresh_minutes,
+        approval: asked.approval,
     };
-    Ok(CleanupRequest { run, scheduled: asked.scheduled_time.is_some(), apply: asked.apply, policy })
+    let regions = regions(asked.regions, home)?;
+    Ok(CleanupRequest { run, scheduled: asked.scheduled_time.is_some(), regions, apply: asked.apply, policy })
+}
+
+fn regions(asked: Option<Vec<Region>>, home: &Region) -> Result<Vec<Region>, StepError> {
+    let Some(regions) = asked else { return Ok(vec![home.clone()]) };
+    if regions.is_empty() {
+        return Err(StepError::input("regions", "has none: leave it out for the Region that the product runs in"));
+    }
+    for (index, region) in regions.iter().enumerate() {
+        if regions.iter().take(index).any(|before| before == region) {
+            return Err(StepError::input(&format!("regions[{index}]"), format!("{region} is there twice")));
+        }
+    }
+    Ok(regions)
 }
 
 fn check_families(families: &[FamilyRule]) -> Result<(), StepError> {
@@ -217,17 +243,17 @@ pub(crate) mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::error::ErrorName;
+    use crate::{cleanup::account::tests::region, error::ErrorName};
 
     pub(crate) fn policy(value: Value) -> CleanupPolicy {
-        cleanup_request(value, Some("execution-1"))
+        cleanup_request(value, Some("execution-1"), &region())
             .map(|request| request.policy)
             .unwrap_or_else(|e| unreachable!("{e}"))
     }
 
     #[track_caller]
     fn refused(value: Value, path: &str) {
-        let error = cleanup_request(value.clone(), Some("execution-1")).err();
+        let error = cleanup_request(value.clone(), Some("execution-1"), &region()).err();
         assert_eq!(error.as_ref().map(|e| e.name), Some(ErrorName::InvalidInput), "{value}");
         let text = error.map(|e| e.to_string()).unwrap_or_default();
         assert!(text.contains(path), "{path} is missing from {text}");
@@ -235,9 +261,11 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_left_out_is_careful() -> Result<(), StepError> {
-        let request = cleanup_request(json!({}), Some("execution-1"))?;
+        let request = cleanup_request(json!({}), Some("execution-1"), &region())?;
         assert_eq!((request.run.as_str(), request.scheduled, request.apply), ("execution-1", false, false));
+        assert_eq!(request.regions, [region()]);
         let policy = request.policy;
+        assert!(policy.usage_reports && !policy.approval);
         assert!(!policy.include_unmanaged && policy.orphans.is_none() && policy.retention.is_none());
         assert_eq!(policy.launch_template_versions, VersionsInUse::All);
         assert_eq!(policy.families, [FamilyRule::Source]);
@@ -258,11 +286,15 @@ pub(crate) mod tests {
                 "keepTags": ["Keep", "Tier=gold"], "launchTemplateVersions": {"newest": 5},
                 "orphans": {"graceDays": 14}, "floors": {"instances": 10, "launchTemplateVersions": 1},
                 "limits": {"images": 50, "sharePercent": 100}, "freshMinutes": 60,
+                "regions": ["eu-west-1", "us-east-1"], "approval": true, "usageReports": false,
             }),
             None,
+            &region(),
         )?;
         assert_eq!((request.run.as_str(), request.scheduled, request.apply), ("2026-11-23T02:00:00Z", true, true));
+        assert_eq!(request.regions.iter().map(Region::as_str).collect::<Vec<_>>(), ["eu-west-1", "us-east-1"]);
         let policy = request.policy;
+        assert!(policy.approval && !policy.usage_reports);
         assert_eq!(policy.families.len(), 3);
         assert_eq!(policy.retention.as_ref().map(|r| (r.newest, r.yearly)), Some((3, 0)));
         assert_eq!(policy.limits, Limits { images: 50, share_percent: 100, ..Limits::default() });
@@ -295,6 +327,9 @@ pub(crate) mod tests {
         refused(json!({"limits": {"sharePercent": 0}}), "limits.sharePercent");
         refused(json!({"limits": {"sharePercent": 101}}), "limits.sharePercent");
         refused(json!({"limits": {"remaining": 0}}), "limits.remaining");
+        refused(json!({"regions": []}), "regions");
+        refused(json!({"regions": ["us-east-1", "eu-west-1", "us-east-1"]}), "regions[2]");
+        refused(json!({"regions": ["Atlantis"]}), "regions[0]");
         refused(json!({"freshMinutes": 0}), "freshMinutes");
         refused(json!({"freshMinutes": 10_081}), "freshMinutes");
         refused(json!({"floors": {"images": "many"}}), "floors.images");

@@ -11,6 +11,9 @@ use crate::id::Region;
 /// Version of the schema that is written.
 pub const SCHEMA: u32 = 1;
 
+/// So many families with too old a backup are named: a report of hundreds is read by nobody.
+pub const MOST_TOO_OLD: usize = 20;
+
 /// How many there are, by what is done with them and by what keeps them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -70,6 +73,10 @@ pub struct Summary {
     pub going: Sizes,
     /// Images whose snapshots the Recycle Bin would not keep for as long as the images.
     pub bin_keeps_snapshots_shorter: u64,
+    /// Families whose last good backup is older than all that retention keeps, or than the date on it: backups have
+    /// failed for long. At most [`MOST_TOO_OLD`] of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub too_old: Vec<String>,
     /// How many each listing held: what the next plan compares its own with.
     pub readings: BTreeMap<Source, u64>,
 }
@@ -99,6 +106,7 @@ impl Summary {
             snapshots: Counted::default(),
             going: Sizes::default(),
             bin_keeps_snapshots_shorter: 0,
+            too_old: Vec::new(),
             readings,
         }
     }
@@ -116,6 +124,7 @@ impl Summary {
             for code in codes {
                 *counted.kept_by.entry(code.to_owned()).or_default() += 1;
             }
+            self.notice_old(line);
             return;
         }
         match line {
@@ -134,6 +143,16 @@ impl Summary {
                     None => going.unmeasured += 1,
                 }
             }
+        }
+    }
+
+    /// Nothing keeps the last good backup of a family but that it is the last.
+    fn notice_old(&mut self, line: &Line) {
+        if let (Line::Image(image), [only]) = (line, line.reasons())
+            && only.code == "last-good"
+            && self.too_old.len() < MOST_TOO_OLD
+        {
+            self.too_old.extend(image.family.clone());
         }
     }
 
@@ -178,6 +197,12 @@ impl Summary {
                 text,
                 "\nWarning: the Recycle Bin would keep {} of these images for longer than their snapshots.",
                 self.bin_keeps_snapshots_shorter
+            )?;
+        }
+        for family in &self.too_old {
+            writeln!(
+                text,
+                "\nWarning: the newest good backup of {family} is too old: only that it is the last keeps it."
             )?;
         }
         writeln!(text, "\nWhat goes")?;
@@ -246,7 +271,7 @@ mod tests {
         if let (Some(asked), serde_json::Value::Object(more)) = (asked.as_object_mut(), more) {
             asked.extend(more);
         }
-        let request = cleanup_request(asked, None).unwrap_or_else(|error| unreachable!("{error}"));
+        let request = cleanup_request(asked, None, &region()).unwrap_or_else(|error| unreachable!("{error}"));
         let judged = judge(account, &request.policy, now()).unwrap_or_default();
         let plan = Plan::new(account, judged, &all_free(account), &request.policy, now());
         let mut summary = Summary::new(&request, "111122223333", &region(), BTreeMap::new(), now());

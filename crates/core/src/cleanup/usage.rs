@@ -16,6 +16,10 @@ pub enum User {
     LaunchTemplate,
     /// A launch configuration of Auto Scaling.
     LaunchConfiguration,
+    /// An Auto Scaling group that names the image itself.
+    AutoScalingGroup,
+    /// An EC2 Fleet that names the image itself.
+    Fleet,
     /// A Spot Fleet request.
     SpotFleet,
     /// An SSM parameter.
@@ -38,6 +42,8 @@ impl User {
         Self::Instance,
         Self::LaunchTemplate,
         Self::LaunchConfiguration,
+        Self::AutoScalingGroup,
+        Self::Fleet,
         Self::SpotFleet,
         Self::Parameter,
         Self::ImageRecipe,
@@ -53,6 +59,8 @@ impl User {
             Self::Instance => "instance",
             Self::LaunchTemplate => "launch template",
             Self::LaunchConfiguration => "launch configuration",
+            Self::AutoScalingGroup => "Auto Scaling group",
+            Self::Fleet => "fleet",
             Self::SpotFleet => "Spot Fleet",
             Self::Parameter => "SSM parameter",
             Self::ImageRecipe => "image recipe",
@@ -80,6 +88,19 @@ impl fmt::Display for Use {
     }
 }
 
+/// What a listing shows to use an image, or snapshots by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// What uses them.
+    pub by: User,
+    /// Its id, with whatever else tells it.
+    pub id: String,
+    /// The image that it launches.
+    pub image: Option<ImageId>,
+    /// Snapshots that its device mappings name.
+    pub snapshots: Vec<SnapshotId>,
+}
+
 /// Who uses what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uses {
@@ -104,6 +125,16 @@ impl Uses {
     /// Adds a use of a snapshot.
     pub fn add_snapshot(&mut self, snapshot: SnapshotId, by: User, id: impl Into<String>) {
         insert(self.snapshots.entry(snapshot).or_default(), Use { by, id: id.into() });
+    }
+
+    /// Adds what a listing shows.
+    pub fn see(&mut self, sighting: Sighting) {
+        if let Some(image) = sighting.image {
+            self.add(image, sighting.by, sighting.id.clone());
+        }
+        for snapshot in sighting.snapshots {
+            self.add_snapshot(snapshot, sighting.by, sighting.id.clone());
+        }
     }
 
     /// Adds what the versions of launch templates name, as far as `which` says that they count.
@@ -176,6 +207,18 @@ pub enum PinnedVersion {
     Default,
     /// Whichever is the latest.
     Latest,
+}
+
+impl PinnedVersion {
+    /// As groups and fleets write it: a number, `$Latest`, `$Default`, or nothing, which is the default. `None`: as no
+    /// service writes it.
+    pub fn parse(text: Option<&str>) -> Option<Self> {
+        match text.unwrap_or_default() {
+            "" | "$Default" => Some(Self::Default),
+            "$Latest" => Some(Self::Latest),
+            number => number.parse().ok().map(Self::Number),
+        }
+    }
 }
 
 /// A group or a fleet that launches from a template.
@@ -251,6 +294,34 @@ mod tests {
         let mut uses = Uses::default();
         uses.add_launch_templates(versions, pins, which);
         (1..=5).filter(|number| !uses.of_image(&image(*number)).is_empty()).collect()
+    }
+
+    #[test]
+    fn what_a_listing_shows_is_a_use_of_the_image_and_of_each_snapshot() {
+        let snapshots: Vec<SnapshotId> =
+            ["snap-00000001", "snap-00000002"].iter().filter_map(|id| id.parse().ok()).collect();
+        let mut uses = Uses::default();
+        let by = User::LaunchConfiguration;
+        uses.see(Sighting { by, id: "web".into(), image: Some(image(1)), snapshots: snapshots.clone() });
+        uses.see(Sighting { by, id: "batch".into(), image: None, snapshots: snapshots[1..].to_vec() });
+        let told = |uses: &[Use]| uses.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(told(uses.of_image(&image(1))), ["launch configuration web"]);
+        assert_eq!(told(uses.of_snapshot(&snapshots[0])), ["launch configuration web"]);
+        assert_eq!(told(uses.of_snapshot(&snapshots[1])), ["launch configuration batch", "launch configuration web"]);
+    }
+
+    #[test]
+    fn a_version_is_read_as_groups_and_fleets_write_it() {
+        for (text, version) in [
+            (None, Some(PinnedVersion::Default)),
+            (Some(""), Some(PinnedVersion::Default)),
+            (Some("$Default"), Some(PinnedVersion::Default)),
+            (Some("$Latest"), Some(PinnedVersion::Latest)),
+            (Some("7"), Some(PinnedVersion::Number(7))),
+            (Some("newest"), None),
+        ] {
+            assert_eq!(PinnedVersion::parse(text), version, "{text:?}");
+        }
     }
 
     /// Case 8: old versions are a use until the operator says otherwise.

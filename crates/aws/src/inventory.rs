@@ -1,0 +1,205 @@
+//! Owns the listings of a whole account in one Region, page by page: nothing here holds more than a page.
+
+use std::collections::BTreeMap;
+
+use ami_backup_core::{
+    cleanup::account::BinRule,
+    failure::AwsFailure,
+    id::{BucketName, ImageId, Region, SnapshotId},
+    image::{ImageFacts, SnapshotFacts},
+    restore::image_of_key,
+};
+use aws_sdk_ec2::types::{ImageRecycleBinInfo, LockedSnapshotsInfo, SnapshotRecycleBinInfo};
+use aws_sdk_rbin::types::{ResourceTag, ResourceType};
+
+use crate::{Aws, failure::Call, images, snapshots, tags::filter};
+
+/// A thousand is what EC2's listings take at most, or document no bound for.
+const PAGE: i32 = 1000;
+
+impl Aws {
+    /// Every image of the account, disabled ones too. Returns how many there are.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn each_own_image(&self, region: &Region, mut each: impl FnMut(ImageFacts)) -> Result<u64, AwsFailure> {
+        let call = Call::new("ec2:DescribeImages", region);
+        let request = self.ec2(region).describe_images().owners("self").include_disabled(true);
+        let mut pages = request.include_deprecated(true).max_results(PAGE).into_paginator().send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            for image in page.images() {
+                each(images::facts(&call, image)?);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Every snapshot of the account. Returns how many there are.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn each_own_snapshot(
+        &self,
+        region: &Region,
+        mut each: impl FnMut(SnapshotFacts),
+    ) -> Result<u64, AwsFailure> {
+        let call = Call::new("ec2:DescribeSnapshots", region);
+        let request = self.ec2(region).describe_snapshots().owner_ids("self").max_results(PAGE);
+        let mut pages = request.into_paginator().send();
+        let mut count = 0;
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            for snapshot in page.snapshots() {
+                each(snapshots::facts(&call, snapshot)?);
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// How each locked snapshot of the account is locked, as EC2 spells it. A lock that is over is none.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn locked_snapshots(&self, region: &Region) -> Result<BTreeMap<SnapshotId, String>, AwsFailure> {
+        let call = Call::new("ec2:DescribeLockedSnapshots", region);
+        let request = self.ec2(region).describe_locked_snapshots().max_results(PAGE);
+        let mut locked = BTreeMap::new();
+        let mut token = None;
+        loop {
+            // The SDK has no paginator for it.
+            let answer = request.clone().set_next_token(token).send().await.map_err(|error| call.failed(error))?;
+            for snapshot in answer.snapshots() {
+                locked.extend(lock(&call, snapshot)?);
+            }
+            token = answer.next_token;
+            if token.as_ref().is_none_or(String::is_empty) {
+                return Ok(locked);
+            }
+        }
+    }
+
+    /// The images in the Recycle Bin.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn binned_images(&self, region: &Region) -> Result<Vec<ImageId>, AwsFailure> {
+        let call = Call::new("ec2:ListImagesInRecycleBin", region);
+        let mut pages = self.ec2(region).list_images_in_recycle_bin().max_results(PAGE).into_paginator().send();
+        let mut binned = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            let id = |image: &ImageRecycleBinInfo| call.parsed(image.image_id(), "ImageId");
+            binned.extend(page.images().iter().map(id).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(binned)
+    }
+
+    /// The snapshots in the Recycle Bin.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn binned_snapshots(&self, region: &Region) -> Result<Vec<SnapshotId>, AwsFailure> {
+        let call = Call::new("ec2:ListSnapshotsInRecycleBin", region);
+        let mut pages = self.ec2(region).list_snapshots_in_recycle_bin().max_results(PAGE).into_paginator().send();
+        let mut binned = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            let id = |snapshot: &SnapshotRecycleBinInfo| call.parsed(snapshot.snapshot_id(), "SnapshotId");
+            binned.extend(page.snapshots().iter().map(id).collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok(binned)
+    }
+
+    /// The retention rules of the Recycle Bin for images and for snapshots.
+    ///
+    /// # Errors
+    /// What the Recycle Bin refused.
+    pub async fn bin_rules(&self, region: &Region) -> Result<Vec<BinRule>, AwsFailure> {
+        let mut rules = Vec::new();
+        for (images, kind) in [(true, ResourceType::Ec2Image), (false, ResourceType::EbsSnapshot)] {
+            for id in self.bin_rule_ids(region, kind).await? {
+                rules.push(self.bin_rule(region, &id, images).await?);
+            }
+        }
+        Ok(rules)
+    }
+
+    async fn bin_rule_ids(&self, region: &Region, kind: ResourceType) -> Result<Vec<String>, AwsFailure> {
+        let call = Call::new("rbin:ListRules", region);
+        let mut pages = self.rbin(region).list_rules().resource_type(kind).into_paginator().send();
+        let mut ids = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            for rule in page.rules() {
+                ids.push(call.required(rule.identifier(), "Identifier")?.to_owned());
+            }
+        }
+        Ok(ids)
+    }
+
+    /// A rule in full: the list leaves out its tags.
+    async fn bin_rule(&self, region: &Region, id: &str, images: bool) -> Result<BinRule, AwsFailure> {
+        let call = Call::new("rbin:GetRule", region);
+        let rule = self.rbin(region).get_rule().identifier(id).send().await.map_err(|error| call.failed(error))?;
+        let period = call.required(rule.retention_period(), "RetentionPeriod")?;
+        let tag = |tag: &ResourceTag| (tag.resource_tag_key().to_owned(), tag.resource_tag_value().map(str::to_owned));
+        Ok(BinRule {
+            images,
+            days: u32::try_from(period.retention_period_value()).unwrap_or_default(),
+            tags: rule.resource_tags().iter().map(tag).collect(),
+            excluded: rule.exclude_resource_tags().iter().map(tag).collect(),
+        })
+    }
+
+    /// The images that a store task of the last 31 days is storing at the moment.
+    ///
+    /// # Errors
+    /// What EC2 refused.
+    pub async fn images_being_stored(&self, region: &Region) -> Result<Vec<ImageId>, AwsFailure> {
+        let call = Call::new("ec2:DescribeStoreImageTasks", region);
+        let running = filter("task-state", ["InProgress"]);
+        // Pages of up to 200.
+        let request = self.ec2(region).describe_store_image_tasks().filters(running).max_results(200);
+        let mut pages = request.into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            for task in page.store_image_task_results() {
+                found.push(call.parsed(task.ami_id(), "AmiId")?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Size in bytes of the stored object of each image that has one in a bucket of the home Region, whatever the path.
+    ///
+    /// # Errors
+    /// What S3 refused.
+    pub async fn stored_images(&self, bucket: &BucketName) -> Result<BTreeMap<ImageId, u64>, AwsFailure> {
+        let call = Call::new("s3:ListObjectsV2", self.home());
+        let mut pages = self.s3(self.home()).list_objects_v2().bucket(bucket.as_str()).into_paginator().send();
+        let mut stored = BTreeMap::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| call.failed(error))?;
+            for object in page.contents() {
+                let size = object.size().and_then(|size| u64::try_from(size).ok());
+                if let (Some(image), Some(size)) = (object.key().and_then(image_of_key), size) {
+                    stored.insert(image, size);
+                }
+            }
+        }
+        Ok(stored)
+    }
+}
+
+fn lock(call: &Call<'_>, snapshot: &LockedSnapshotsInfo) -> Result<Option<(SnapshotId, String)>, AwsFailure> {
+    let state = call.required(snapshot.lock_state(), "LockState")?.as_str();
+    if state == "expired" {
+        return Ok(None);
+    }
+    Ok(Some((call.parsed(snapshot.snapshot_id(), "SnapshotId")?, state.to_owned())))
+}

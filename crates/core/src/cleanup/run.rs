@@ -1,0 +1,522 @@
+//! Owns what goes through the machine of a clean-up, and where it writes: one run, and in it one piece of work for each
+//! Region.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    account::Source,
+    judge::Action,
+    plan::Line,
+    policy::{CleanupPolicy, CleanupRequest},
+    summary::Summary,
+};
+use crate::{
+    error::{ErrorName, StepError},
+    id::{ImageId, Region, SnapshotId},
+    naming::run_digest,
+    turn::{LEAST_BUDGET, Turn},
+};
+
+/// What the first start of a run wrote down. A later start of the same run works from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StartedCleanup {
+    /// What was asked for.
+    pub request: CleanupRequest,
+}
+
+impl StartedCleanup {
+    /// The run as `request` goes on with it: a person may apply the plan that a dry run of the same name made, and go on
+    /// with what a schedule began.
+    ///
+    /// # Errors
+    /// `Conflict` if it asks for something else under the same name.
+    pub fn resumed_by(mut self, request: &CleanupRequest) -> Result<CleanupRequest, StepError> {
+        self.request.scheduled = request.scheduled;
+        self.request.apply = request.apply;
+        if self.request == *request {
+            return Ok(self.request);
+        }
+        Err(StepError::new(
+            ErrorName::Conflict,
+            format!("go on with clean-up {}", request.run),
+            "this run was started with other input; start it with the same input, or choose another `run`",
+        ))
+    }
+}
+
+/// The work of one child execution: one Region.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegionWork {
+    /// Identity of the run.
+    pub run: String,
+    /// When this start of the run began.
+    pub started_at: Timestamp,
+    /// Whether the plan is applied; a dry run otherwise.
+    pub apply: bool,
+    /// The Region.
+    pub region: Region,
+    /// What to do.
+    pub policy: CleanupPolicy,
+}
+
+impl RegionWork {
+    /// The request as it concerns this Region, for the summary.
+    pub fn request(&self) -> CleanupRequest {
+        CleanupRequest {
+            run: self.run.clone(),
+            scheduled: false,
+            regions: vec![self.region.clone()],
+            apply: self.apply,
+            policy: self.policy.clone(),
+        }
+    }
+}
+
+/// What the machine does with a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Next {
+    /// Nothing: it is a dry run, or there is nothing to do.
+    End,
+    /// It asks a person first.
+    Ask,
+    /// It is applied.
+    Apply,
+}
+
+/// A plan that was made, as far as the steps after it need it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MadePlan {
+    /// What is done with it.
+    pub next: Next,
+    /// Prefix of its files in the bucket, with its end slash.
+    pub prefix: String,
+    /// When the account was read.
+    pub made_at: Timestamp,
+    /// Until when it may be applied.
+    pub fresh_until: Timestamp,
+    /// Images and snapshots that it does something with.
+    pub going: u64,
+    /// Why a person has to agree first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asks: Option<String>,
+}
+
+impl MadePlan {
+    /// The plan at `prefix` under `summary`, and what is done with it in this start of the run.
+    pub fn new(prefix: String, summary: &Summary, work: &RegionWork) -> Self {
+        let going = summary.planned();
+        let next = match (work.apply && going > 0, summary.asks.is_some() || work.policy.approval) {
+            (false, _) => Next::End,
+            (true, true) => Next::Ask,
+            (true, false) => Next::Apply,
+        };
+        Self {
+            next,
+            prefix,
+            made_at: summary.made_at,
+            fresh_until: summary.fresh_until,
+            going,
+            asks: summary.asks.clone(),
+        }
+    }
+}
+
+/// A person's answer to a plan that asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Approval {
+    /// Whether it may be applied.
+    pub approved: bool,
+    /// Who says so.
+    pub by: String,
+}
+
+/// What a wait of a clean-up is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CleanupSubject {
+    /// The work.
+    pub work: RegionWork,
+    /// Its plan, once there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<MadePlan>,
+    /// What a person said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+impl CleanupSubject {
+    /// The plan, if it may be applied: a person has agreed where one has to, and it is fresh.
+    ///
+    /// # Errors
+    /// `InvalidInput` if there is no plan; `Conflict` if it may not be applied.
+    pub fn applicable(&self, now: Timestamp) -> Result<&MadePlan, StepError> {
+        let plan = self.plan.as_ref().ok_or_else(|| StepError::input("subject.plan", "is missing"))?;
+        let refuse = |reason: String| {
+            Err(StepError::new(ErrorName::Conflict, "apply the plan", reason)
+                .in_region(&self.work.region)
+                .leaving("what is not in the outcomes beside the plan is as it was"))
+        };
+        if !self.work.apply {
+            return refuse("the run is a dry run".into());
+        }
+        match &self.approval {
+            Some(Approval { approved: false, by }) => return refuse(format!("{by} did not agree to it")),
+            None if plan.asks.is_some() || self.work.policy.approval => {
+                return refuse("a person has to agree first, and nobody has".into());
+            }
+            _ => {}
+        }
+        if now >= plan.fresh_until {
+            return refuse(format!(
+                "it was made at {} and could be applied until {}: start another run, which makes a new one",
+                plan.made_at, plan.fresh_until
+            ));
+        }
+        Ok(plan)
+    }
+}
+
+/// How long the application of a plan may take: EC2 deletes some five snapshots in a second, and looks cost calls too.
+pub fn apply_budget(going: u64) -> SignedDuration {
+    let seconds = i64::try_from(going).unwrap_or(i64::MAX).min(7 * 24 * 3_600);
+    LEAST_BUDGET.saturating_add(SignedDuration::from_secs(seconds))
+}
+
+/// What `select-regions` returns.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartedRegions {
+    /// The run.
+    pub started: CleanupStart,
+    /// What each child execution is given.
+    pub regions: Vec<Turn<CleanupSubject>>,
+}
+
+/// A start of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CleanupStart {
+    /// Identity of the run.
+    pub run: String,
+    /// Name of its policy.
+    pub policy: String,
+    /// When this start began.
+    pub started_at: Timestamp,
+    /// Whether plans are applied.
+    pub apply: bool,
+    /// Where.
+    pub regions: Vec<Region>,
+}
+
+impl StartedRegions {
+    /// The work of a start of a run.
+    pub fn new(request: CleanupRequest, started_at: Timestamp) -> Self {
+        let work = |region: &Region| RegionWork {
+            run: request.run.clone(),
+            started_at,
+            apply: request.apply,
+            region: region.clone(),
+            policy: request.policy.clone(),
+        };
+        let turn = |region: &Region| Turn::new(CleanupSubject { work: work(region), plan: None, approval: None });
+        let regions = request.regions.iter().map(turn).collect();
+        let started = CleanupStart {
+            run: request.run,
+            policy: request.policy.name,
+            started_at,
+            apply: request.apply,
+            regions: request.regions,
+        };
+        Self { started, regions }
+    }
+}
+
+/// A plan that a run has made in a Region. It is written once, last, and whoever finds it finds the whole plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanPointer {
+    /// Prefix of the plan's files.
+    pub prefix: String,
+    /// The plan in short.
+    pub summary: Summary,
+}
+
+/// What the plans of a Region have seen so far, for the next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Known {
+    /// How many each listing held, less what was about to go.
+    pub readings: BTreeMap<Source, u64>,
+    /// Since when each orphan is one.
+    pub orphans_since: BTreeMap<SnapshotId, Timestamp>,
+    /// The snapshots of images that are in the Recycle Bin or about to go there.
+    pub binned: BTreeMap<ImageId, BTreeSet<SnapshotId>>,
+}
+
+impl Known {
+    /// What is known after a plan of which these lines go. Listings that were not made stay as they were known.
+    #[must_use]
+    pub fn after(
+        mut self,
+        readings: &BTreeMap<Source, u64>,
+        orphans_since: BTreeMap<SnapshotId, Timestamp>,
+        still_binned: &BTreeMap<ImageId, BTreeSet<SnapshotId>>,
+        going: &[Line],
+        apply: bool,
+    ) -> Self {
+        self.readings.extend(readings);
+        self.orphans_since = orphans_since;
+        self.binned = still_binned.clone();
+        for line in going {
+            let source = match line {
+                Line::Image(image) if image.action == Action::Deregister => {
+                    self.binned.insert(image.image_id.clone(), image.snapshots.iter().cloned().collect());
+                    Source::Images
+                }
+                Line::Image(_) => continue,
+                Line::Snapshot(_) => Source::Snapshots,
+            };
+            if let (true, Some(count)) = (apply, self.readings.get_mut(&source)) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        self
+    }
+}
+
+/// Prefix of everything that a run writes, with its end slash.
+pub fn run_prefix(run: &str) -> String {
+    format!("cleanups/{}/", run_digest(run))
+}
+
+/// Key of what the first start wrote down.
+pub fn started_key(run: &str) -> String {
+    format!("{}run.json", run_prefix(run))
+}
+
+/// Prefix of what a run writes about a Region, with its end slash.
+pub fn region_prefix(run: &str, region: &Region) -> String {
+    format!("{}{region}/", run_prefix(run))
+}
+
+/// Key of the pointer to a Region's plan.
+pub fn plan_key(run: &str, region: &Region) -> String {
+    format!("{}plan.json", region_prefix(run, region))
+}
+
+/// Prefix of the outcomes of a plan, with its end slash.
+pub fn outcomes_prefix(run: &str, region: &Region) -> String {
+    format!("{}outcomes/", region_prefix(run, region))
+}
+
+/// Key of the outcomes of a batch of a plan; they sort by its number.
+pub fn outcomes_key(run: &str, region: &Region, batch: usize) -> String {
+    format!("{}{batch:05}.jsonl", outcomes_prefix(run, region))
+}
+
+/// Key of the mark that a plan is being undone. While it is there, the plan is not applied.
+pub fn undo_key(run: &str, region: &Region) -> String {
+    format!("{}undo.json", region_prefix(run, region))
+}
+
+/// Prefix of the files of a plan that is made now, with its end slash.
+pub fn files_prefix(run: &str, region: &Region, now: Timestamp) -> String {
+    format!("{}{}/", region_prefix(run, region), now.as_millisecond())
+}
+
+/// Key of a part of a plan: all its lines, in parts that sort by their number.
+pub fn part_key(prefix: &str, part: usize) -> String {
+    format!("{prefix}plan-{part:05}.jsonl")
+}
+
+/// Key of the lines of a plan that go.
+pub fn going_key(prefix: &str) -> String {
+    format!("{prefix}going.jsonl")
+}
+
+/// Key of a plan as a person reads it.
+pub fn table_key(prefix: &str) -> String {
+    format!("{prefix}plan.txt")
+}
+
+/// Key of what the plans of a Region have seen so far.
+pub fn known_key(region: &Region) -> String {
+    format!("cleanups/known/{region}.json")
+}
+
+/// Key of the report of a start of a run.
+pub fn report_key(run: &str, started_at: Timestamp) -> String {
+    format!("{}{}/report.jsonl", run_prefix(run), started_at.as_millisecond())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cleanup::{account::tests::region, policy::cleanup_request};
+
+    fn request(value: Value) -> CleanupRequest {
+        cleanup_request(value, Some("run-1"), &region()).unwrap_or_else(|error| unreachable!("{error}"))
+    }
+
+    pub(crate) fn work(value: Value) -> RegionWork {
+        let mut all = StartedRegions::new(request(value), Timestamp::UNIX_EPOCH).regions;
+        all.pop().map(|turn| turn.subject.work).unwrap_or_else(|| unreachable!())
+    }
+
+    fn summary(work: &RegionWork, asks: Option<&str>) -> Summary {
+        let mut summary =
+            Summary::new(&work.request(), "111122223333", &work.region, BTreeMap::new(), Timestamp::UNIX_EPOCH);
+        summary.asks = asks.map(str::to_owned);
+        summary
+    }
+
+    fn made(value: Value, going: u64, asks: Option<&str>) -> CleanupSubject {
+        let work = work(value);
+        let mut summary = summary(&work, asks);
+        summary.images.by_action.insert(Action::Deregister, going);
+        let plan = MadePlan::new("p/".into(), &summary, &work);
+        CleanupSubject { work, plan: Some(plan), approval: None }
+    }
+
+    fn next(value: Value, going: u64, asks: Option<&str>) -> Option<Next> {
+        made(value, going, asks).plan.map(|plan| plan.next)
+    }
+
+    #[test]
+    fn a_plan_is_applied_only_if_asked_for_and_asks_where_a_person_has_to_agree() {
+        assert_eq!(next(json!({}), 3, None), Some(Next::End));
+        assert_eq!(next(json!({"approval": true}), 3, Some("all go")), Some(Next::End));
+        assert_eq!(next(json!({"apply": true}), 0, Some("all go")), Some(Next::End));
+        assert_eq!(next(json!({"apply": true}), 3, None), Some(Next::Apply));
+        assert_eq!(next(json!({"apply": true}), 3, Some("all go")), Some(Next::Ask));
+        assert_eq!(next(json!({"apply": true, "approval": true}), 3, None), Some(Next::Ask));
+    }
+
+    fn refused(subject: &CleanupSubject, now: Timestamp) -> String {
+        match subject.applicable(now) {
+            Ok(_) => String::new(),
+            Err(error) => format!("{} {error}", error.name),
+        }
+    }
+
+    #[test]
+    fn nothing_is_applied_without_whom_it_needs() {
+        let now = Timestamp::UNIX_EPOCH;
+        let dry = made(json!({}), 3, None);
+        assert!(refused(&dry, now).starts_with("Conflict") && refused(&dry, now).contains("dry run"));
+        assert_eq!(refused(&made(json!({"apply": true}), 3, None), now), "");
+        for mut subject in
+            [made(json!({"apply": true}), 3, Some("all go")), made(json!({"apply": true, "approval": true}), 3, None)]
+        {
+            assert!(refused(&subject, now).contains("nobody has"));
+            subject.approval = Some(Approval { approved: false, by: "Ada".into() });
+            assert!(refused(&subject, now).contains("Ada did not agree"));
+            subject.approval = Some(Approval { approved: true, by: "Ada".into() });
+            assert_eq!(refused(&subject, now), "");
+        }
+        let mut refusal = made(json!({"apply": true}), 3, None);
+        refusal.approval = Some(Approval { approved: false, by: "Ada".into() });
+        assert!(refused(&refusal, now).contains("Ada did not agree"), "a plan that does not ask can be refused too");
+        let without = CleanupSubject { plan: None, ..dry };
+        assert!(refused(&without, now).starts_with("InvalidInput"));
+    }
+
+    #[test]
+    fn a_plan_is_applied_while_it_is_fresh() {
+        let subject = made(json!({"apply": true, "freshMinutes": 60}), 3, None);
+        let at = |minutes| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
+        assert_eq!(refused(&subject, at(59)), "");
+        assert!(refused(&subject, at(60)).contains("start another run"));
+    }
+
+    #[test]
+    fn a_dry_run_can_be_applied_under_its_name_and_nothing_else_can() -> Result<(), StepError> {
+        let asked = json!({"run": "r", "retention": {"newest": 3}});
+        let started = StartedCleanup { request: request(asked) };
+        let apply = request(json!({"run": "r", "retention": {"newest": 3}, "apply": true}));
+        assert!(started.clone().resumed_by(&apply)?.apply);
+        let scheduled = json!({"scheduledTime": "2026-11-24T02:00:00Z", "retention": {"newest": 3}});
+        let started_by_schedule = StartedCleanup { request: request(scheduled) };
+        let by_hand = request(json!({"run": "2026-11-24T02:00:00Z", "retention": {"newest": 3}}));
+        assert!(!started_by_schedule.resumed_by(&by_hand)?.scheduled);
+        for other in [
+            json!({"run": "r", "retention": {"newest": 2}}),
+            json!({"run": "r", "retention": {"newest": 3}, "regions": ["eu-west-1"]}),
+            json!({"run": "r", "retention": {"newest": 3}, "limits": {"images": 1000}}),
+        ] {
+            let error = started.clone().resumed_by(&request(other)).err();
+            assert_eq!(error.map(|error| error.name), Some(ErrorName::Conflict));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_region_has_its_own_work() {
+        let asked = request(json!({"regions": ["us-east-1", "eu-west-1"], "policy": "nightly"}));
+        let started = StartedRegions::new(asked, Timestamp::UNIX_EPOCH);
+        let regions: Vec<&str> = started.regions.iter().map(|turn| turn.subject.work.region.as_str()).collect();
+        assert_eq!(regions, ["us-east-1", "eu-west-1"]);
+        assert_eq!((started.started.policy.as_str(), started.started.regions.len()), ("nightly", 2));
+    }
+
+    #[test]
+    fn what_is_known_is_what_will_be_there_after_the_plan() {
+        let before = Known {
+            readings: [(Source::Images, 9), (Source::Objects, 4)].into(),
+            binned: [("ami-00000009".parse().unwrap_or_else(|_| unreachable!()), BTreeSet::new())].into(),
+            ..Known::default()
+        };
+        let line = |value: Value| serde_json::from_value::<Line>(value).unwrap_or_else(|error| unreachable!("{error}"));
+        let image = |id: &str, action: &str| {
+            line(json!({"kind": "image", "imageId": id, "name": "n", "state": "available", "action": action,
+                "reasons": [], "provisionedGib": 8, "snapshots": ["snap-00000001"]}))
+        };
+        let snapshot = line(json!({"kind": "snapshot", "snapshotId": "snap-00000001", "action": "DELETE_SNAPSHOT",
+            "reasons": [], "images": [], "provisionedGib": 8}));
+        let going = [image("ami-00000001", "DEREGISTER"), image("ami-00000002", "DISABLE"), snapshot];
+        let readings = [(Source::Images, 5), (Source::Snapshots, 7)].into();
+        for (apply, images, snapshots) in [(false, 5, 7), (true, 4, 6)] {
+            let after = before.clone().after(&readings, BTreeMap::new(), &BTreeMap::new(), &going, apply);
+            let counts =
+                [Source::Images, Source::Snapshots, Source::Objects].map(|source| after.readings.get(&source).copied());
+            assert_eq!(counts, [Some(images), Some(snapshots), Some(4)]);
+            let binned: Vec<&str> = after.binned.keys().map(ImageId::as_str).collect();
+            assert_eq!(binned, ["ami-00000001"], "what left the bin is forgotten");
+        }
+    }
+
+    #[test]
+    fn a_long_plan_has_longer() {
+        assert_eq!(apply_budget(0), LEAST_BUDGET);
+        assert_eq!(apply_budget(600), LEAST_BUDGET + SignedDuration::from_mins(10));
+        assert_eq!(apply_budget(u64::MAX), LEAST_BUDGET + SignedDuration::from_hours(7 * 24));
+    }
+
+    #[test]
+    fn everything_lies_where_the_documentation_says() {
+        let (run, region) = ("nightly", region());
+        let digits = run_digest(run);
+        assert_eq!(started_key(run), format!("cleanups/{digits}/run.json"));
+        assert_eq!(plan_key(run, &region), format!("cleanups/{digits}/us-east-1/plan.json"));
+        assert_eq!(undo_key(run, &region), format!("cleanups/{digits}/us-east-1/undo.json"));
+        assert_eq!(outcomes_key(run, &region, 7), format!("cleanups/{digits}/us-east-1/outcomes/00007.jsonl"));
+        let prefix = files_prefix(run, &region, Timestamp::constant(1_700_000_000, 123_000_000));
+        assert_eq!(prefix, format!("cleanups/{digits}/us-east-1/1700000000123/"));
+        assert_eq!(part_key(&prefix, 3), format!("{prefix}plan-00003.jsonl"));
+        assert_eq!(going_key(&prefix), format!("{prefix}going.jsonl"));
+        assert_eq!(table_key(&prefix), format!("{prefix}plan.txt"));
+        assert_eq!(known_key(&region), "cleanups/known/us-east-1.json");
+        let at = Timestamp::constant(1_700_000_000, 0);
+        assert_eq!(report_key(run, at), format!("cleanups/{digits}/1700000000000/report.jsonl"));
+    }
+}

@@ -1,0 +1,133 @@
+//! Owns what a plan leaves in the bucket: its lines in parts, the lines that go by themselves, the table, what the next
+//! plan has to know, and last the pointer by which all of it counts.
+
+use std::collections::BTreeMap;
+
+use ami_backup_aws::Aws;
+use ami_backup_core::{
+    ErrorName, StepError, Timestamp,
+    cleanup::{
+        account::Account,
+        judge::Action,
+        plan::{Line, Plan},
+        run::{Known, PlanPointer, RegionWork, files_prefix, going_key, known_key, part_key, plan_key, table_key},
+        summary::Summary,
+    },
+    failure::AwsFailure,
+    id::BucketName,
+};
+
+/// A part is written once it is longer than this: large enough for few calls, small enough for little memory.
+const PART_BYTES: usize = 4 << 20;
+
+/// The plan that this run has made of the Region, if it has.
+///
+/// # Errors
+/// What S3 refused, or `Conflict` if what is there is no plan.
+pub(crate) async fn read_pointer(aws: &Aws, work: &RegionWork) -> Result<Option<PlanPointer>, StepError> {
+    read(aws, &plan_key(&work.run, &work.region)).await
+}
+
+/// What the plans so far have seen of the Region.
+///
+/// # Errors
+/// What S3 refused, or `Conflict` if what is there cannot be read: an orphan would lose its grace time, and a listing
+/// what it is compared with.
+pub(crate) async fn read_known(aws: &Aws, work: &RegionWork) -> Result<Known, StepError> {
+    Ok(read(aws, &known_key(&work.region)).await?.unwrap_or_default())
+}
+
+async fn read<T: serde::de::DeserializeOwned>(aws: &Aws, key: &str) -> Result<Option<T>, StepError> {
+    let bucket = aws.settings().backup_bucket()?;
+    let name = format!("s3://{bucket}/{key}");
+    let text = aws.read_text(aws.home(), bucket, key).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
+    let unreadable =
+        |error: serde_json::Error| StepError::new(ErrorName::Conflict, format!("read {name}"), error.to_string());
+    text.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
+}
+
+/// Writes a plan. If another start of the run has written one meanwhile, that one counts.
+///
+/// # Errors
+/// What S3 refused.
+pub(crate) async fn write(
+    aws: &Aws,
+    work: &RegionWork,
+    account: &Account,
+    plan: &Plan<'_>,
+    known: Known,
+    now: Timestamp,
+) -> Result<PlanPointer, StepError> {
+    let bucket = aws.settings().backup_bucket()?;
+    let readings: BTreeMap<_, _> = account
+        .readings
+        .iter()
+        .filter_map(|(source, reading)| reading.as_ref().ok().map(|count| (*source, *count)))
+        .collect();
+    let prefix = files_prefix(&work.run, &work.region, now);
+    let mut summary = Summary::new(&work.request(), &account.account_id, &work.region, readings.clone(), now);
+    summary.asks = plan.asks().map(str::to_owned);
+    summary.partial = plan.is_partial();
+    let going = write_lines(aws, bucket, &prefix, plan, &mut summary).await?;
+    let put = async |key: &str, text: String| aws.write_text(bucket, key, text).await.map_err(refused(bucket, key));
+    put(&going_key(&prefix), json_lines(&going)?).await?;
+    put(&table_key(&prefix), summary.table(&going)).await?;
+    let binned = account.binned.iter().filter_map(|image| Some((image.image_id.clone(), image.snapshots.clone()?)));
+    let known = known.after(&readings, plan.orphans_since(), &binned.collect(), &going, work.apply);
+    put(&known_key(&work.region), json(&known)?).await?;
+    let pointer = PlanPointer { prefix, summary };
+    let key = plan_key(&work.run, &work.region);
+    let first = aws.write_text_once(bucket, &key, json(&pointer)?).await.map_err(refused(bucket, &key))?;
+    if first {
+        return Ok(pointer);
+    }
+    let gone = || StepError::new(ErrorName::Transient, format!("read s3://{bucket}/{key}"), "it is there and gone");
+    read_pointer(aws, work).await?.ok_or_else(gone)
+}
+
+fn refused(bucket: &BucketName, key: &str) -> impl FnOnce(AwsFailure) -> StepError {
+    let name = format!("write s3://{bucket}/{key}");
+    move |failure| failure.into_step_error(name)
+}
+
+/// Writes every line as it comes, and returns those that go. The limits of a run bound them.
+async fn write_lines(
+    aws: &Aws,
+    bucket: &BucketName,
+    prefix: &str,
+    plan: &Plan<'_>,
+    summary: &mut Summary,
+) -> Result<Vec<Line>, StepError> {
+    let (mut going, mut text, mut parts) = (Vec::new(), String::new(), 0);
+    let mut lines = plan.lines();
+    loop {
+        let line = lines.next();
+        if let Some(line) = &line {
+            summary.add(line);
+            text.push_str(&json(line)?);
+            text.push('\n');
+        }
+        if text.len() > PART_BYTES || (line.is_none() && (!text.is_empty() || parts == 0)) {
+            let key = part_key(prefix, parts);
+            aws.write_text(bucket, &key, std::mem::take(&mut text)).await.map_err(refused(bucket, &key))?;
+            parts += 1;
+        }
+        let Some(line) = line else { return Ok(going) };
+        if line.action() != Action::Keep {
+            going.push(line);
+        }
+    }
+}
+
+fn json_lines(lines: &[Line]) -> Result<String, StepError> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&json(line)?);
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, StepError> {
+    serde_json::to_string(value).map_err(|error| StepError::new(ErrorName::Defect, "write JSON", error.to_string()))
+}

@@ -1,0 +1,87 @@
+//! Owns planning a clean-up: it reads an account in one Region, decides what would go and why, and writes the plan.
+
+mod files;
+mod listing;
+mod reports;
+
+use ami_backup_aws::Aws;
+use ami_backup_core::{
+    ErrorName, StepError, Timestamp,
+    cleanup::{
+        account::Account,
+        judge::{Judgement, judge},
+        plan::{Checks, Plan, next_to_check},
+        run::{CleanupSubject, MadePlan, PlanPointer, RegionWork},
+    },
+    turn::{LEAST_BUDGET, Look, Turn},
+};
+
+/// The names of the errors that this step ends with.
+pub const ERRORS: &[ErrorName] = &[
+    ErrorName::Throttled,
+    ErrorName::Transient,
+    ErrorName::NotYetVisible,
+    ErrorName::QuotaExceeded,
+    ErrorName::DeadlineExceeded,
+    ErrorName::Conflict,
+    ErrorName::AccessDenied,
+    ErrorName::InvalidInput,
+    ErrorName::Defect,
+];
+
+/// Plans the clean-up of a Region, or finds the plan that this run has made of it already. While reports on the usage of
+/// images are being made, it answers `IN_PROGRESS`.
+///
+/// # Errors
+/// The refusal of any listing, and `Conflict` if one cannot be trusted: nothing is planned then.
+pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Result<Turn<CleanupSubject>, StepError> {
+    let turn = turn.begun(now, LEAST_BUDGET);
+    // The look outlives the turn, which moves on.
+    let work = &turn.subject.work.clone();
+    if let Some(pointer) = files::read_pointer(aws, work).await? {
+        return Ok(planned(turn, &pointer));
+    }
+    let doing = format!("plan the clean-up {}", work.run);
+    let look = Look::new(aws.settings(), &doing, &work.region, now);
+    let known = files::read_known(aws, work).await?;
+    let account = listing::read(aws, work, &known).await?;
+    let judged = judge(&account, &work.policy, now)?;
+    let checks = check(aws, work, &account, &judged).await?;
+    let (checks, pending) = if work.policy.usage_reports {
+        reports::add(aws, work, checks, now, is_late(&turn, now)).await?
+    } else {
+        (checks, 0)
+    };
+    if pending > 0 {
+        return turn.in_progress(&format!("{pending} reports on the usage of images are being made"), None, &look);
+    }
+    let plan = Plan::new(&account, judged, &checks, &work.policy, now);
+    let pointer = files::write(aws, work, &account, &plan, known, now).await?;
+    Ok(planned(turn, &pointer))
+}
+
+/// Whether what is not known by now will not be known in time.
+fn is_late(turn: &Turn<CleanupSubject>, now: Timestamp) -> bool {
+    turn.deadline.is_some_and(|deadline| deadline.duration_since(now) <= LEAST_BUDGET / 2)
+}
+
+/// The wait is over, and the next one begins anew.
+fn planned(turn: Turn<CleanupSubject>, pointer: &PlanPointer) -> Turn<CleanupSubject> {
+    let plan = MadePlan::new(pointer.prefix.clone(), &pointer.summary, &turn.subject.work);
+    let seen = format!("{} of {} images and snapshots would go", plan.going, {
+        pointer.summary.images.total + pointer.summary.snapshots.total
+    });
+    Turn::new(CleanupSubject { plan: Some(plan), ..turn.subject }).done(seen)
+}
+
+/// Looks at what would otherwise go, until as much is free to go as the limit has room for.
+async fn check(aws: &Aws, work: &RegionWork, account: &Account, judged: &[Judgement]) -> Result<Checks, StepError> {
+    let mut checks = Checks::new();
+    loop {
+        let next: Vec<_> = next_to_check(account, judged, &checks, &work.policy).into_iter().cloned().collect();
+        if next.is_empty() {
+            return Ok(checks);
+        }
+        checks.extend(aws.check_images(&work.region, &work.policy, &next).await?);
+    }
+}

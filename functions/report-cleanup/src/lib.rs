@@ -1,0 +1,150 @@
+//! Owns the last step of a clean-up: it reconciles what each Region's plan says with what became of it, writes the
+//! report, and gives the verdict.
+
+use ami_backup_aws::Aws;
+use ami_backup_core::{
+    ErrorName, StepError, Timestamp,
+    cleanup::{
+        apply::ItemOutcome,
+        batch::Outcomes,
+        plan::Line,
+        report::{RegionEnd, RegionFacts, ReportLine, cause, lines, summary, verdict},
+        run::{CleanupStart, PlanPointer, going_key, outcomes_prefix, plan_key, report_key},
+    },
+    id::{BucketName, Region},
+    report::Verdict,
+    selection::ObjectPlace,
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
+
+/// The names of the errors that this step ends with.
+pub const ERRORS: &[ErrorName] = &[
+    ErrorName::Throttled,
+    ErrorName::Transient,
+    ErrorName::QuotaExceeded,
+    ErrorName::Conflict,
+    ErrorName::AccessDenied,
+    ErrorName::InvalidInput,
+    ErrorName::Defect,
+];
+
+/// What the machine hands over.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Input {
+    /// The start of the run.
+    pub started: CleanupStart,
+    /// How the Regions ended: a list, in which what cannot be read is missing.
+    #[serde(default)]
+    pub ended: Value,
+}
+
+/// What the step returns.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Output {
+    /// How the run ended.
+    pub verdict: Verdict,
+    /// The run.
+    pub run: String,
+    /// Where the report is: one JSON line per Region and item.
+    pub report: ObjectPlace,
+    /// One sentence for people.
+    pub summary: String,
+    /// Error of the execution, if it fails.
+    pub error: Option<&'static str>,
+    /// Cause of the execution, if it fails.
+    pub cause: Option<String>,
+}
+
+/// Reports on a clean-up.
+///
+/// # Errors
+/// `Conflict` if what lies in the bucket is no plan or no outcome.
+pub async fn handle(aws: &Aws, _now: Timestamp, input: Input) -> Result<Output, StepError> {
+    let bucket = aws.settings().backup_bucket()?.clone();
+    let start = &input.started;
+    let ends: Vec<RegionEnd> = match &input.ended {
+        Value::Array(ends) => ends.iter().filter_map(|end| serde_json::from_value(end.clone()).ok()).collect(),
+        _ => Vec::new(),
+    };
+    let mut report = Vec::new();
+    for region in &start.regions {
+        let said = ends.iter().find(|end| end.region == *region).cloned();
+        let facts = facts(aws, &bucket, start, region, said).await?;
+        report.extend(lines(start, &facts));
+    }
+    let place = ObjectPlace { key: report_key(&start.run, start.started_at), bucket };
+    let name = format!("s3://{}/{}", place.bucket, place.key);
+    aws.write_text(&place.bucket, &place.key, json_lines(&report)?)
+        .await
+        .map_err(|f| f.into_step_error(format!("write {name}")))?;
+    let verdict = verdict(&report);
+    let error = match verdict {
+        Verdict::Ok | Verdict::Warning => None,
+        Verdict::Partial => Some("CleanupPartial"),
+        Verdict::Failed => Some("CleanupFailed"),
+    };
+    Ok(Output {
+        verdict,
+        run: start.run.clone(),
+        summary: summary(start, &report),
+        error,
+        cause: error.map(|_| cause(start, verdict, &name, &report)),
+        report: place,
+    })
+}
+
+async fn facts(
+    aws: &Aws,
+    bucket: &BucketName,
+    start: &CleanupStart,
+    region: &Region,
+    end: Option<RegionEnd>,
+) -> Result<RegionFacts, StepError> {
+    let pointer = read(aws, bucket, &plan_key(&start.run, region)).await?;
+    let plan: Option<PlanPointer> = pointer.map(|(name, text)| parsed(&name, &text)).transpose()?;
+    let going = match &plan {
+        Some(plan) => read(aws, bucket, &going_key(&plan.prefix)).await?,
+        None => None,
+    };
+    let going: Vec<Line> = match going {
+        Some((name, text)) => text.lines().map(|line| parsed(&name, line)).collect::<Result<_, _>>()?,
+        None => Vec::new(),
+    };
+    let mut outcomes = Outcomes::new();
+    if start.apply {
+        let prefix = outcomes_prefix(&start.run, region);
+        let name = format!("s3://{bucket}/{prefix}");
+        let keys = aws.keys(bucket, &prefix).await.map_err(|f| f.into_step_error(format!("list {name}")))?;
+        let texts = aws.read_texts(bucket, &keys).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            let outcome: ItemOutcome = parsed(&name, line)?;
+            outcomes.insert(outcome.id.clone(), outcome);
+        }
+    }
+    Ok(RegionFacts { region: region.clone(), end, plan, going, outcomes })
+}
+
+async fn read(aws: &Aws, bucket: &BucketName, key: &str) -> Result<Option<(String, String)>, StepError> {
+    let name = format!("s3://{bucket}/{key}");
+    let text = aws.read_text(aws.home(), bucket, key).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
+    Ok(text.map(|text| (name, text)))
+}
+
+fn parsed<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, StepError> {
+    serde_json::from_str(text)
+        .map_err(|error| StepError::new(ErrorName::Conflict, format!("read {name}"), error.to_string()))
+}
+
+fn json_lines(lines: &[ReportLine]) -> Result<String, StepError> {
+    let mut text = String::new();
+    for line in lines {
+        let json = serde_json::to_string(line)
+            .map_err(|error| StepError::new(ErrorName::Defect, "write the report", error.to_string()))?;
+        text.push_str(&json);
+        text.push('\n');
+    }
+    Ok(text)
+}
