@@ -86,6 +86,26 @@ async fn what_an_unreported_image_left_is_looked_for_and_what_cannot_be_is_said(
 }
 
 /// A leg can fail after an earlier try of it, or an earlier start of the run, has made something.
+/// A store that was asked for shows by the claim on it while EC2 does not show its task.
+#[tokio::test]
+async fn a_store_that_does_not_show_yet_is_reported_by_its_claim() {
+    let stage = furnished_with(|settings| settings.consistency_delay_ms = 60_000);
+    let selection = selection(&stage, json!([IMAGE])).await;
+    let item = items_of(&stage, &selection).await[0].clone();
+    let opened = good(&stage, "record-backup", json!({"phase": "OPEN", "subject": item})).await;
+    good(&stage, "start-store", opened["legs"]["store"].clone()).await;
+    let claim = |report: Value| {
+        let cause: Value = serde_json::from_str(report["cause"].as_str().unwrap()).unwrap();
+        cause["failed"].as_array().unwrap().iter().find(|line| line["leg"] == "store").unwrap()["claim"].clone()
+    };
+    let claimed = claim(good(&stage, "report-backup", selection.clone()).await);
+    assert_eq!((&claimed["id"], &claimed["state"]), (&json!(format!("{IMAGE}.bin")), &json!("unfinished")));
+    // What was asked for long ago and still does not show is not there.
+    let stage = furnished();
+    let selection = self::selection(&stage, json!([IMAGE])).await;
+    assert_eq!(claim(good(&stage, "report-backup", selection).await), Value::Null);
+}
+
 #[tokio::test]
 async fn what_a_failed_leg_left_without_knowing_it_is_looked_for() {
     let stage = furnished();

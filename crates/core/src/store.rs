@@ -193,6 +193,14 @@ pub struct StoreClaim {
 /// show: whoever had the claim has asked by then, or never will.
 const CLAIM_HOLDS: SignedDuration = SignedDuration::from_secs(150);
 
+impl StoreClaim {
+    /// Whether the run has asked for the store lately, and EC2 has not refused: a task may be on its way that does not
+    /// show yet.
+    pub fn may_show_later(&self, run: &str, now: Timestamp) -> bool {
+        self.run == run && !self.released && now.duration_since(self.at) < CLAIM_HOLDS
+    }
+}
+
 /// The number of the claim to take, after the last one that there is; `None`: somebody has it.
 pub fn next_claim(last: Option<(u32, &StoreClaim)>, now: Timestamp) -> Option<u32> {
     match last {
@@ -297,6 +305,8 @@ mod tests {
     fn a_claim_is_one_callers_until_it_is_released_or_too_old_to_come_to_anything() {
         let claim = |released| StoreClaim { run: "r".into(), at: at(0), released };
         let after = |seconds| at(0) + SignedDuration::from_secs(seconds);
+        assert!(claim(false).may_show_later("r", after(149)) && !claim(false).may_show_later("r", after(150)));
+        assert!(!claim(true).may_show_later("r", after(0)) && !claim(false).may_show_later("other", after(0)));
         assert_eq!(next_claim(None, at(0)), Some(1));
         assert_eq!(next_claim(Some((1, &claim(false))), after(149)), None);
         assert_eq!(next_claim(Some((1, &claim(false))), after(150)), Some(2));

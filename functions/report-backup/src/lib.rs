@@ -67,7 +67,7 @@ pub struct Counts {
 ///
 /// # Errors
 /// `Defect` if the list of items is not there.
-pub async fn handle(aws: &Aws, _now: Timestamp, selection: Selection) -> Result<Output, StepError> {
+pub async fn handle(aws: &Aws, now: Timestamp, selection: Selection) -> Result<Output, StepError> {
     let bucket = aws.settings().backup_bucket()?.clone();
     let attempt = attempt_prefix(&selection.run, selection.started_at);
     let items = items(aws, &selection).await?;
@@ -82,7 +82,7 @@ pub async fn handle(aws: &Aws, _now: Timestamp, selection: Selection) -> Result<
     let (mut found, mut exports) = (BTreeMap::new(), None);
     for (number, (item, legs)) in (0..).zip(unclaimed(&items, &outcomes)) {
         let remains = if number < MOST_LOOKED_FOR {
-            remains(aws, item, &legs, &mut exports).await?
+            remains(aws, item, &legs, now, &mut exports).await?
         } else {
             let reason = not_looked_for(item, "there are too many such images");
             Remains { not_looked_for: Some(reason), ..Remains::default() }

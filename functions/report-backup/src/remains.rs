@@ -3,14 +3,14 @@
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
-    ErrorName, StepError,
+    ErrorName, StepError, Timestamp,
     export::ExportTask,
     failure::AwsFailure,
-    id::{ImageId, Region},
+    id::{BucketName, ImageId, Region},
     item::Item,
-    naming::{TAG_RUN, TAG_SOURCE, predicted_object_key},
+    naming::{TAG_RUN, TAG_SOURCE, predicted_object_key, store_claims_prefix},
     report::{Leg, LegPlace, Remains},
-    store::key_in_bucket,
+    store::{StoreClaim, key_in_bucket},
 };
 
 /// Looks once for what the legs left.
@@ -24,10 +24,11 @@ pub(crate) async fn remains(
     aws: &Aws,
     item: &Item,
     legs: &[LegPlace],
+    now: Timestamp,
     exports: &mut Option<Vec<ExportTask>>,
 ) -> Result<Remains, StepError> {
     let mut found = Remains::default();
-    if let Err(failure) = look(aws, item, legs, exports, &mut found).await {
+    if let Err(failure) = look(aws, item, legs, now, exports, &mut found).await {
         let error = failure.into_step_error(format!("look for what run {} left", item.run.run));
         if matches!(error.name, ErrorName::Throttled | ErrorName::Transient) {
             return Err(error);
@@ -47,6 +48,7 @@ async fn look(
     aws: &Aws,
     item: &Item,
     legs: &[LegPlace],
+    now: Timestamp,
     exports: &mut Option<Vec<ExportTask>>,
     found: &mut Remains,
 ) -> Result<(), AwsFailure> {
@@ -66,7 +68,10 @@ async fn look(
         found.object_key = key_in_bucket(&store.bucket, &tasks).map(str::to_owned);
         if found.object_key.is_none() {
             let key = predicted_object_key(&store.prefix, &image);
-            found.object_key = aws.object(home, &store.bucket, &key).await?.map(|object| object.key);
+            let there = aws.object(home, &store.bucket, &key).await?.is_some();
+            // What was asked for moments ago may not show yet.
+            let there = there || is_claimed(aws, item, &store.bucket, &image, now).await?;
+            found.object_key = there.then_some(key);
         }
     }
     if wanted(Leg::Export).next().is_some() {
@@ -83,6 +88,22 @@ async fn look(
         found.export_task_id = ours.map(|task| task.task_id.clone());
     }
     Ok(())
+}
+
+/// Whether the run has claimed the storing of an image lately.
+async fn is_claimed(
+    aws: &Aws,
+    item: &Item,
+    bucket: &BucketName,
+    image: &ImageId,
+    now: Timestamp,
+) -> Result<bool, AwsFailure> {
+    let Ok(claims) = aws.settings().backup_bucket() else { return Ok(false) };
+    let keys = aws.keys(claims, &store_claims_prefix(bucket, image)).await?;
+    let Some(last) = keys.last() else { return Ok(false) };
+    let text = aws.read_text(aws.home(), claims, last).await?;
+    let claim = text.and_then(|text| serde_json::from_str::<StoreClaim>(&text).ok());
+    Ok(claim.is_some_and(|claim| claim.may_show_later(&item.run.run, now)))
 }
 
 /// The image that the run made of a source in a Region, if it did not fail.
