@@ -51,6 +51,7 @@ fn probe(retry: Value, after_a_failure: Value) -> (Product, Scenario) {
         input: json!({"image": {"imageId": IMAGE, "region": "us-east-1"}}),
         before: Vec::new(),
         succeeds: true,
+        approval: None,
     };
     (product, scenario)
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::OnceLock};
 
+use ami_backup_core::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::{ACCOUNT, BUCKET, EXPORTS, project};
@@ -106,6 +107,17 @@ pub fn variables(function: &str) -> BTreeMap<String, String> {
             other => Some((name.clone(), other.to_string())),
         })
         .collect()
+}
+
+/// Longest invocation of a function.
+///
+/// # Panics
+/// If it is no number of seconds.
+pub fn timeout(function: &str) -> SignedDuration {
+    let own = &properties(&format!("{}Function", project::pascal(function)))["Timeout"];
+    let timeout = if own.is_null() { &template()["Globals"]["Function"]["Timeout"] } else { own };
+    let seconds = resolved(timeout).and_then(|seconds| seconds.as_str().and_then(|text| text.parse().ok()));
+    SignedDuration::from_secs(seconds.expect("a number of seconds"))
 }
 
 /// What a placeholder of a machine's definition is filled in with; functions go by their names.

@@ -5,11 +5,15 @@ use std::{
     fmt::Debug,
 };
 
+use ami_backup_core::Timestamp;
 use ami_backup_simulator::{
     Simulator,
     objects::{LocalObjects, ObjectStore, StoredObject},
     world::{ExportTask, Image, Snapshot, StoreTask},
 };
+
+/// Folders of what runs write down.
+const PAPERS: &[&str] = &["runs/", "cleanups/"];
 
 /// One thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,10 @@ pub struct Thing {
     pub text: String,
     /// All of it.
     pub detail: String,
+    /// When it was made, of images.
+    pub created: Option<Timestamp>,
+    /// The snapshots that an image is on.
+    pub parts: Vec<String>,
 }
 
 impl Thing {
@@ -121,6 +129,8 @@ fn image(image: &Image) -> Thing {
             image.machine,
         ),
         detail: all_of(image),
+        created: Some(image.created),
+        parts: image.devices.iter().map(|device| device.snapshot_id.clone()).collect(),
     }
 }
 
@@ -135,6 +145,8 @@ fn snapshot(snapshot: &Snapshot) -> Thing {
         tags: snapshot.tags.clone(),
         text: format!("snapshot {account} {region} {size} {} {:?} {tags:?}", snapshot.state, snapshot.kms_key_id),
         detail: all_of(snapshot),
+        created: None,
+        parts: Vec::new(),
     }
 }
 
@@ -147,6 +159,8 @@ fn store(task: &StoreTask) -> Thing {
         tags: BTreeMap::new(),
         text: format!("store {} {}/{} {}", task.image_id, task.bucket, task.key, task.state),
         detail: all_of(task),
+        created: None,
+        parts: Vec::new(),
     }
 }
 
@@ -159,6 +173,8 @@ fn export(task: &ExportTask) -> Thing {
         tags: task.tags.clone(),
         text: format!("export {} {} {} {:?}", task.image_id, task.format, task.status, without_expiry(&task.tags)),
         detail: all_of(task),
+        created: None,
+        parts: Vec::new(),
     }
 }
 
@@ -172,6 +188,8 @@ fn object(bucket: &str, key: &str, object: &StoredObject) -> Thing {
         tags: BTreeMap::new(),
         text: format!("object {bucket} {}", without_times(key)),
         detail: format!("{} {:?} {:?} {body}", object.storage_class, object.metadata, object.tags),
+        created: None,
+        parts: Vec::new(),
     }
 }
 
@@ -192,7 +210,7 @@ fn only_in<'a>(some: &'a [Thing], others: &[Thing]) -> Vec<&'a str> {
 fn counted_texts(things: &[Thing]) -> Vec<&str> {
     let texts = things.iter().map(|thing| thing.text.as_str());
     let mut texts: Vec<&str> = texts.filter(|text| !text.contains(" runs/stores/")).collect();
-    texts.dedup_by(|a, b| a == b && a.contains("runs/"));
+    texts.dedup_by(|a, b| a == b && PAPERS.iter().any(|folder| a.contains(folder)));
     texts
 }
 
@@ -208,7 +226,7 @@ fn without_expiry(tags: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
 
 /// Keys of a run hold the time of their start.
 fn without_times(key: &str) -> String {
-    if !key.starts_with("runs/") {
+    if !PAPERS.iter().any(|folder| key.starts_with(folder)) {
         return key.to_owned();
     }
     let time = |part: &&str| part.len() > 10 && part.bytes().all(|byte| byte.is_ascii_digit());

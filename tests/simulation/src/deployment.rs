@@ -35,6 +35,9 @@ use crate::{
     wire::{Now, Process, Wire},
 };
 
+/// A person answers within this, now and then only after having been asked again.
+const MOST_MINUTES_TO_ANSWER: i64 = 600;
+
 /// The machines and functions of a deployment, read once and used by many worlds of one thread.
 pub struct Product {
     /// Machines by name.
@@ -45,8 +48,8 @@ pub struct Product {
     variables: BTreeMap<&'static str, BTreeMap<String, String>>,
     /// The policy of each function's role.
     pub roles: BTreeMap<&'static str, Value>,
-    /// Longest invocation of a function.
-    function_timeout: SignedDuration,
+    /// Longest invocation of each function.
+    timeouts: BTreeMap<&'static str, SignedDuration>,
 }
 
 /// A product in a world of its own.
@@ -78,6 +81,7 @@ pub struct Lambda {
 
 #[derive(Default)]
 struct State {
+    approval: Option<Value>,
     chance: Option<fastrand::Rng>,
     planned: BTreeMap<u32, TaskFault>,
     idle: BTreeMap<&'static str, Vec<(Process, Aws)>>,
@@ -120,13 +124,12 @@ impl Product {
 
     /// These machines, of these functions.
     pub fn new(machines: BTreeMap<String, Rc<Machine>>, functions: &'static [Function]) -> Self {
-        let seconds = deployed::parameter("FunctionTimeoutSeconds").parse().expect("a number of seconds");
         Self {
             machines,
             functions: functions.iter().map(|function| (function.name, function)).collect(),
             variables: functions.iter().map(|one| (one.name, deployed::variables(one.name))).collect(),
             roles: functions.iter().map(|one| (one.name, deployed::role(one.name))).collect(),
-            function_timeout: SignedDuration::from_secs(seconds),
+            timeouts: functions.iter().map(|one| (one.name, deployed::timeout(one.name))).collect(),
         }
     }
 }
@@ -178,6 +181,11 @@ impl Lambda {
         state.begun.clear();
         state.entered = 0;
         stop_at.map(|_| receiver)
+    }
+
+    /// What a person answers, after a while, when a machine asks; `None`: nobody ever answers.
+    pub fn set_approval(&self, approval: Option<Value>) {
+        self.state.borrow_mut().approval = approval;
     }
 
     /// From now on nothing goes wrong.
@@ -242,7 +250,7 @@ impl Lambda {
         let start = self.state.borrow_mut().chance.as_mut().map_or(20, |chance| chance.i64(2..300));
         self.timeline.sleep(SignedDuration::from_millis(start)).await;
         let work = until_it_dies(process.clone(), (known.handle)(aws.clone(), self.timeline.now(), payload));
-        match select(Box::pin(work), self.timeline.sleep(self.product.function_timeout)).await {
+        match select(Box::pin(work), self.timeline.sleep(self.product.timeouts[known.name])).await {
             Either::Left((Some(answer), _)) => {
                 self.state.borrow_mut().idle.entry(known.name).or_default().push((process, aws));
                 answer.map_err(|error| {
@@ -320,6 +328,22 @@ impl Host for Lambda {
             match (spawned, receiver.await) {
                 (Ok(()), Ok(result)) => result,
                 _ => std::future::pending().await,
+            }
+        })
+    }
+
+    fn token_answer(&self, _token: &str) -> Local<Result<Value, Failure>> {
+        let this = self.this.upgrade().expect("whoever calls holds it");
+        Box::pin(async move {
+            let (approval, minutes) = {
+                let mut state = this.state.borrow_mut();
+                let minutes = state.chance.as_mut().map_or(10, |chance| chance.i64(1..MOST_MINUTES_TO_ANSWER));
+                (state.approval.clone(), minutes)
+            };
+            this.timeline.sleep(SignedDuration::from_mins(minutes)).await;
+            match approval {
+                Some(approval) => Ok(approval),
+                None => std::future::pending().await,
             }
         })
     }

@@ -120,11 +120,16 @@ pub enum Deed {
     Untag,
     /// Deletes an object.
     DeleteObject,
+    /// Launches an instance of an image.
+    Launch,
+    /// Makes a launch configuration of an image.
+    Configure,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Deregister, Self::Share, Self::Tag, Self::Untag, Self::DeleteObject];
+    pub const ALL: &'static [Self] =
+        &[Self::Deregister, Self::Share, Self::Tag, Self::Untag, Self::DeleteObject, Self::Launch, Self::Configure];
 }
 
 impl Fault {

@@ -16,7 +16,9 @@ pub fn readable(histories: &[(String, History)], calls: &[Call]) -> Vec<String> 
             let detail = match event.kind {
                 "ExecutionStarted" => &event.detail["input"],
                 "ExecutionSucceeded" => &event.detail["output"],
-                "TaskFailed" | "TaskTimedOut" | "ExecutionFailed" | "ExecutionTimedOut" => &event.detail,
+                "TaskFailed" | "TaskTimedOut" | "TaskSubmitted" | "ExecutionFailed" | "ExecutionTimedOut" => {
+                    &event.detail
+                }
                 kind if kind.ends_with("StateEntered") => &Value::Null,
                 _ => continue,
             };

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ami_backup_core::{ErrorName, SignedDuration, Timestamp};
 use ami_backup_engine::{Ended, Event, History, Machine, Status};
 use ami_backup_simulator::{
+    Simulator,
     calls::Call,
     objects::{LocalObjects, ObjectStore},
 };
@@ -23,13 +24,19 @@ use crate::{
 type Touched = BTreeSet<String>;
 
 /// What the project writes beside what it makes: records, and what a run leaves for its report.
-const PAPERS: &[&str] = &["records/", "runs/", "plans/"];
+const PAPERS: &[&str] = &["records/", "runs/", "cleanups/"];
 /// A step that began in time has ended after this.
-const LONGEST_STEP: SignedDuration = SignedDuration::from_mins(5);
+const LONGEST_STEP: SignedDuration = SignedDuration::from_mins(17);
 /// Tag of everything that is made.
 const MANAGED: &str = "ami-backup:managed";
 /// Tag with the run.
 const RUN: &str = "ami-backup:run";
+/// Tag with when it may go.
+const EXPIRES: &str = "ami-backup:expires";
+/// Tag with what it was made from.
+const SOURCE: &str = "ami-backup:source";
+/// Between the look at an image and its removal lies no more than one batch.
+const LONGEST_BATCH: SignedDuration = SignedDuration::from_mins(2);
 /// Tag by which what a call made is found again.
 const TOKEN: &str = "ami-backup:token";
 /// Calls that make what costs money, each of them once.
@@ -190,6 +197,7 @@ pub fn what_is_claimed_is_so(finished: &Finished<'_>, touched: &Touched) -> Vec<
         let (kind, full) = match claim["bucket"].as_str() {
             Some(bucket) if !id.starts_with("export-ami-") => ("object", format!("{bucket}/{id}")),
             Some(_) => ("export", id.to_owned()),
+            None if id.starts_with("snap-") => ("snapshot", id.to_owned()),
             None => ("image", id.to_owned()),
         };
         if touched.contains(&full) {
@@ -198,6 +206,7 @@ pub fn what_is_claimed_is_so(finished: &Finished<'_>, touched: &Touched) -> Vec<
         let found = finished.things.find(kind, &full);
         let so = match (state, found) {
             ("unfinished", _) => true,
+            ("gone", found) => found.is_none(),
             (_, Some(thing)) => thing.state == state && (thing.region.is_empty() || thing.region == text("region")),
             (_, None) => false,
         };
@@ -244,6 +253,90 @@ pub fn nothing_good_is_removed(earlier: &Things, later: &Things, touched: &Touch
         .filter(|thing| thing.kind != "store" && later.find(thing.kind, &thing.id).is_none())
         .map(|thing| format!("{} {} was {} and is gone", thing.kind, thing.id, thing.state))
         .collect()
+}
+
+/// The images that something uses: instances that are not terminated, and whatever names images.
+pub fn in_use(simulator: &Simulator) -> BTreeSet<String> {
+    let world = simulator.world();
+    let mut used = BTreeSet::new();
+    for account in &simulator.file().accounts {
+        for region in &account.regions {
+            let instances = world.instances(&account.id, region).into_iter();
+            used.extend(instances.filter(|one| one.state != "terminated").map(|one| one.image_id));
+        }
+        for template in &account.launch_templates {
+            used.extend(template.versions.iter().filter_map(|version| version.image_id.clone()));
+        }
+    }
+    used.extend(world.uses().launch_configurations.into_iter().map(|one| one.it.image_id));
+    used
+}
+
+/// Whether a call is by a function that may remove images and snapshots, of a clean-up.
+fn retires(roles: &BTreeMap<&'static str, Value>, call: &Call) -> bool {
+    let role = call.function.as_deref().and_then(|function| roles.get(function));
+    role.is_some_and(|role| {
+        ["ec2:DeleteSnapshot", "ec2:RestoreImageFromRecycleBin"].iter().any(|right| role.to_string().contains(right))
+    })
+}
+
+/// The things of ours that a clean-up changed or removed: what it may do to them is [`what_goes_may_go`].
+pub fn retired(roles: &BTreeMap<&'static str, Value>, before: &Things, calls: &[Call]) -> Touched {
+    let named = calls.iter().filter(|call| retires(roles, call)).flat_map(|call| call.parameters.values());
+    let ids: BTreeSet<&String> = named.collect();
+    let ours = before.iter().filter(|thing| thing.tags.get(MANAGED).is_some_and(|value| value == "true"));
+    ours.filter(|thing| ids.contains(&thing.id)).map(|thing| thing.id.clone()).collect()
+}
+
+/// What a clean-up removes is ours, expires, is in nobody's use, and is not the newest good backup of its source; and no
+/// image that stays loses a snapshot. What comes into use while it is being removed may still go.
+pub fn what_goes_may_go(
+    before: &Things,
+    after: &Things,
+    calls: &[Call],
+    used: &BTreeMap<String, Timestamp>,
+    touched: &Touched,
+) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let text = |thing: &Thing, tag: &str| thing.tags.get(tag).cloned().unwrap_or_default();
+    let removing = calls.iter().filter(|call| call.function.is_some() && call.outcome == "ok");
+    for call in removing {
+        let (kind, parameter) = match call.action.as_str() {
+            "DeregisterImage" => ("image", "ImageId"),
+            "DeleteSnapshot" => ("snapshot", "SnapshotId"),
+            _ => continue,
+        };
+        let id = call.parameters.get(parameter).map(String::as_str).unwrap_or_default();
+        let mut complain = |why: &str| complaints.push(format!("{kind} {id} was removed, and {why}"));
+        let Some(thing) = before.find(kind, id) else {
+            complain("it was not there before");
+            continue;
+        };
+        if text(thing, MANAGED) != "true" {
+            complain("it is not ours");
+        }
+        if text(thing, EXPIRES) == "never" {
+            complain("it never expires");
+        }
+        if used.get(id).is_some_and(|since| call.at.duration_since(*since) > LONGEST_BATCH) {
+            complain("it was in use");
+        }
+        if kind == "image" {
+            let source = text(thing, SOURCE);
+            let family = before.iter().filter(|one| {
+                one.kind == "image" && one.is_good() && one.region == thing.region && text(one, SOURCE) == source
+            });
+            let newest = family.max_by_key(|one| (one.created, &one.id));
+            if newest.is_some_and(|newest| newest.id == id) {
+                complain("it was the newest good backup of its source");
+            }
+        }
+        let on = |image: &&Thing| image.parts.iter().any(|part| part == id) && !touched.contains(&image.id);
+        if let Some(image) = after.iter().filter(|one| one.kind == "image").find(on) {
+            complain(&format!("{} is on it", image.id));
+        }
+    }
+    complaints
 }
 
 /// Nothing that the run did not make is changed or deleted.
@@ -378,7 +471,7 @@ pub fn the_promise_is_kept(before: &Things, expected: &Things, things: &Things) 
 /// made of them, are left out: in another order of events the same things have other ids.
 fn texts(things: &Things, known: &BTreeSet<&str>) -> BTreeMap<String, usize> {
     let mut texts = BTreeMap::new();
-    for thing in things.iter().filter(|thing| !thing.text.contains("runs/")) {
+    for thing in things.iter().filter(|thing| !["runs/", "cleanups/"].iter().any(|one| thing.text.contains(one))) {
         let mut made: Vec<&str> = hexadecimal(&thing.text).filter(|digits| !known.contains(digits)).collect();
         // Digits of a token are in a name too: the whole token first.
         made.sort_by_key(|digits| std::cmp::Reverse(digits.len()));

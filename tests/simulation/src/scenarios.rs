@@ -20,6 +20,8 @@ pub struct Scenario {
     pub before: Vec<(String, Value)>,
     /// Whether the execution succeeds.
     pub succeeds: bool,
+    /// What a person answers when the machine asks.
+    pub approval: Option<Value>,
 }
 
 /// Every example of every machine, by name.
@@ -47,6 +49,7 @@ fn read(name: &str, machine: &str) -> Scenario {
         input: json(name),
         before: before.collect(),
         succeeds: expected["status"] == "SUCCEEDED",
+        approval: expected.get("approval").cloned(),
     }
 }
 

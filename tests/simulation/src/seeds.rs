@@ -7,7 +7,7 @@ use ami_backup_simulator::account::{
 };
 use ami_backup_tests::{IMAGE, INSTANCE, demo_account};
 use fastrand::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     deployment::Product,
@@ -37,6 +37,8 @@ pub fn trial_of(product: &Product, scenarios: &[Scenario], seed: u64) -> Trial {
         input,
         before: scenario.before.clone(),
         file,
+        // A scenario without a person has one all the same, whom another policy may ask.
+        approval: scenario.approval.clone().or_else(|| Some(json!({"approved": true, "by": "operator"}))),
         faults,
         seed: chance.u64(..),
         told: false,

@@ -39,6 +39,7 @@ pub fn trial_of(scenario: &Scenario) -> Trial {
         input: scenario.input.clone(),
         before: scenario.before.clone(),
         file: scenarios::account(),
+        approval: scenario.approval.clone(),
         faults: Vec::new(),
         seed: 1,
         told: false,

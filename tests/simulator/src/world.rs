@@ -187,6 +187,31 @@ impl World {
         self.with(|state| state.exports.values().cloned().collect())
     }
 
+    /// Has somebody launch an instance of an image, which is running at once; false if there is no such image.
+    pub fn launch(&self, image: &str, id: &str, now: Timestamp) -> bool {
+        self.with(|state| {
+            let Some(image) = state.images.get_mut(image) else { return false };
+            image.launches.push(now);
+            let instance = Instance {
+                id: id.into(),
+                account: image.account.clone(),
+                region: image.region.clone(),
+                state: "running".into(),
+                tags: Tags::default(),
+                image_id: image.id.clone(),
+                instance_type: "t3.micro".into(),
+                launched: now,
+                machine: image.machine.clone(),
+                volumes: Vec::new(),
+                reboots: 0,
+                change: None,
+                visible_at: now,
+            };
+            state.instances.insert(instance.id.clone(), instance);
+            true
+        })
+    }
+
     /// Changes an image in any way; false if there is none.
     pub fn change_image(&self, id: &str, change: impl FnOnce(&mut Image)) -> bool {
         self.with(|state| state.images.get_mut(id).map(change).is_some())

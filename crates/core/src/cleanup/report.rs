@@ -24,7 +24,7 @@ const LONGEST_CAUSE: usize = 30_000;
 pub struct RegionEnd {
     /// The Region.
     pub region: Region,
-    /// Whether it ended well.
+    /// Whether it ended well; skipped: a person did not agree to its plan.
     pub result: LegResult,
     /// Why it ended badly, if it did.
     #[serde(default)]
@@ -134,7 +134,11 @@ fn problem(facts: &RegionFacts) -> Option<ReportedError> {
     let unsaid = |what: &str| ReportedError { name: "Unreported".into(), message: what.to_owned() };
     match (&facts.end, &facts.plan) {
         (Some(RegionEnd { failure: Some(failure), .. }), _) => Some(failure.reported()),
-        (Some(RegionEnd { result: LegResult::Failed | LegResult::Skipped, .. }), _) => {
+        (Some(RegionEnd { result: LegResult::Skipped, .. }), _) => {
+            let message = "a person read the plan and did not agree to it; nothing was removed";
+            Some(ReportedError { name: "NotApproved".into(), message: message.into() })
+        }
+        (Some(RegionEnd { result: LegResult::Failed, .. }), _) => {
             Some(unsaid("the execution says that this Region failed, and not why"))
         }
         (None, _) => Some(unsaid("the execution ended without saying what became of this Region")),
@@ -372,6 +376,13 @@ mod tests {
                 "{cause}"
             );
         }
+        let mut refused = facts(&[None]);
+        refused.end.iter_mut().for_each(|end| end.result = LegResult::Skipped);
+        let (verdict, lines) = of(&start(true), &refused);
+        assert!(
+            verdict == Verdict::Failed
+                && cause(&start(true), verdict, "s3://b/report", &lines).contains("did not agree")
+        );
         let mut mute = facts(&[]);
         mute.end.iter_mut().for_each(|end| end.result = LegResult::Failed);
         assert_eq!(of(&start(true), &mute).0, Verdict::Failed);
