@@ -1,6 +1,7 @@
 //! Owns the XML of the answers.
 
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
 
 use jiff::Timestamp;
 use quick_xml::escape::partial_escape;
@@ -45,8 +46,22 @@ impl Xml {
 
     /// `<name>value</name>`
     pub(crate) fn text(&mut self, name: &str, value: impl Display) {
-        let value = value.to_string();
-        self.0.push_str(&format!("<{name}>{}</{name}>", partial_escape(value.as_str())));
+        self.open(name);
+        let start = self.0.len();
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{value}");
+        if let Some(escaped) = escaped(&self.0[start..]) {
+            self.0.replace_range(start.., &escaped);
+        }
+        self.close(name);
+    }
+
+    fn open(&mut self, name: &str) {
+        self.0.extend(["<", name, ">"]);
+    }
+
+    fn close(&mut self, name: &str) {
+        self.0.extend(["</", name, ">"]);
     }
 
     /// The same if there is a value, nothing otherwise.
@@ -70,9 +85,9 @@ impl Xml {
 
     /// `<name>…</name>`
     pub(crate) fn group(&mut self, name: &str, fill: impl FnOnce(&mut Self)) {
-        self.0.push_str(&format!("<{name}>"));
+        self.open(name);
         fill(self);
-        self.0.push_str(&format!("</{name}>"));
+        self.close(name);
     }
 
     /// `<name><item>…</item>…</name>`
@@ -99,6 +114,14 @@ impl Xml {
             xml.text("key", key);
             xml.text("value", value);
         });
+    }
+}
+
+/// The text with its special characters escaped, if it has any.
+fn escaped(text: &str) -> Option<String> {
+    match partial_escape(text) {
+        Cow::Owned(escaped) => Some(escaped),
+        Cow::Borrowed(_) => None,
     }
 }
 
