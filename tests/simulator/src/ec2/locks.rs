@@ -112,8 +112,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
         let holds = filters.hold(&Tags::new(), |_| vec![lock.state(context.now).to_owned()]);
         holds.then(|| (snapshot.id.clone(), lock))
     };
-    let (found, next) =
-        page.cut(page.among(&state.snapshots, &ids).filter_map(|one| locked(one)), |(id, _)| id.clone());
+    let (found, next) = page.cut(page.among(&state.snapshots, &ids).filter_map(locked), |(id, _)| id.clone());
     let mut xml = Xml::default();
     xml.items("snapshotSet", found, |xml, (id, lock)| {
         xml.text("ownerId", context.account());
