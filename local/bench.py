@@ -237,7 +237,7 @@ class Bench:
     def run(self) -> list[Results]:
         """First without token buckets, then with them."""
         results = []
-        for token_buckets in (False, True):
+        for token_buckets in [name == "on" for name in ("off", "on") if self._asked.token_buckets in (name, "both")]:
             account = self._account(token_buckets)
             aws, endpoint = simulator.launch(self._directory, account, seconds=120)
             try:
@@ -297,6 +297,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--snapshots", type=int, default=100_000)
     parser.add_argument("--instances", type=int, default=5_000)
+    parser.add_argument("--token-buckets", choices=("off", "on", "both"), default="both")
     parser.add_argument("--custodian", type=Path, default=CUSTODIAN, help="the program that is compared with")
     parser.add_argument("--cache", help="Cloud Custodian's --cache, e.g. memory; absent: without a cache")
     parser.add_argument(
