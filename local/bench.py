@@ -147,8 +147,7 @@ class Contestants:
 
     def function(self) -> Measured:
         """The function under the runtime interface emulator. The time is that of one cold invocation."""
-        name = self._asked.function
-        binary = simulator.BINARIES / name
+        name, binary = self._asked.function, self._asked.binary
         if not binary.is_file():
             raise StackError(f"{binary} is not there: run `make build`, or mend the name")
         port, runtime_port = free_port(), free_port()
@@ -293,6 +292,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--function", default="plan-cleanup", help="which function is timed")
     parser.add_argument("--event", type=Path, help="its event; absent: tests/bench/<function>.json")
+    parser.add_argument("--binary", type=Path, help="its program; absent: target/debug/<function>")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--snapshots", type=int, default=100_000)
@@ -305,6 +305,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     asked.event = asked.event or FILES / f"{asked.function}.json"
+    asked.binary = (asked.binary or simulator.BINARIES / asked.function).absolute()
     end_on_signals()
     if not asked.event.is_file():
         sys.exit(f"{asked.event} is not there")
