@@ -124,17 +124,16 @@ def peak_mb(process: int) -> float:
     raise StackError(f"process {process} is over: its memory cannot be read any more")
 
 
-def process_of(program: Path, parent: int) -> int:
-    """The process that runs `program` and was started by `parent`."""
+def child_of(parent: int) -> int:
+    """The process that `parent` has started: the emulator starts nothing but the function."""
     for entry in Path("/proc").iterdir():
         try:
-            if entry.name.isdigit() and (entry / "exe").resolve() == program.resolve():
-                status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-                if int(status[1]) == parent:
-                    return int(entry.name)
+            # The parent is the 4th field of all, of which the 2nd, in parentheses, may hold spaces.
+            if entry.name.isdigit() and int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                return int(entry.name)
         except OSError:
-            continue
-    raise StackError(f"{program.name} is over: the runtime interface emulator has ended it")
+            continue  # a process that has ended meanwhile
+    raise StackError("the function is over: the runtime interface emulator has ended it")
 
 
 class Contestants:
@@ -171,7 +170,7 @@ class Contestants:
                 text = reply.read().decode(errors="replace")
             wall = time.monotonic() - begun
             check_answer(text, log)
-            process = process_of(binary, emulator.pid)
+            process = child_of(emulator.pid)
             return Measured(wall, cpu_seconds(process), peak_mb(process), shortened(text))
         except urllib.error.URLError as error:
             raise StackError(f"{name} did not answer: {error}; its log ends:\n{tail(log)}") from error

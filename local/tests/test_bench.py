@@ -51,12 +51,11 @@ class Processes(unittest.TestCase):
 
     @unittest.skipUnless(sys.platform == "linux", "reads /proc")
     def test_its_memory_and_its_time_are_those_of_the_process(self) -> None:
-        program = Path(sys.executable).resolve()
         script = "x = bytearray(50 << 20); print(flush=True); input()"
         pipe = subprocess.PIPE
-        with subprocess.Popen([program, "-c", script], stdin=pipe, stdout=pipe) as child:
+        with subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe) as child:
             child.stdout.readline()
-            self.assertEqual(bench.process_of(program, os.getpid()), child.pid)
+            self.assertEqual(bench.child_of(os.getpid()), child.pid)
             self.assertGreater(bench.peak_mb(child.pid), 50)
             self.assertGreater(bench.cpu_seconds(child.pid), 0)
             child.communicate(b"\n")
