@@ -10,7 +10,7 @@ SAM_BIN := .venv-sam/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help build test lint fmt demo local local-down simulator invoke invoke-all machines partial faults simulate \
-	planted mutants features package clean \
+	planted mutants features bench package clean \
 	lint-rust lint-template lint-machines lint-python test-rust test-wire test-local
 
 help: ## This list
@@ -61,6 +61,9 @@ mutants: ## Break the decisions in crates/core in every small way and see the te
 features: build .venv/ready ## Run the small machines that the engine is held against on the local engine too, and compare
 	@$(BIN)/python -m local.features
 
+bench: build .venv-bench/ready ## Time the plan of a clean-up over a large account, next to Cloud Custodian on the same account (minutes)
+	@.venv-bench/bin/python -m local.bench
+
 test: test-rust test-wire test-local ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own
 
 test-rust: build
@@ -101,7 +104,7 @@ package: .venv-sam/build-ready ## Build the release packages as `sam build` does
 clean: ## Stop a running stack and remove what was built and installed here
 	-@test ! -x $(BIN)/python || $(BIN)/python -m local.stack stop
 	$(CARGO) clean
-	rm -rf .venv .venv-sam .venv-node .local .aws-sam tests/asl/node_modules
+	rm -rf .venv .venv-sam .venv-node .venv-bench .local .aws-sam tests/asl/node_modules
 
 # ---- Python environments, remade when their requirements change -----------------------------------------------------
 
@@ -123,6 +126,11 @@ endef
 
 .venv-sam/build-ready: local/requirements-build.txt .venv-sam/ready
 	$(SAM_BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+.venv-bench/ready: local/requirements-bench.txt
+	@$(call make-venv,.venv-bench)
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 .venv-node/ready: local/requirements-node.txt

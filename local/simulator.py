@@ -36,11 +36,12 @@ def launch(
     s3_endpoint: str | None = None,
     outlive: bool = False,
     containers: str | None = None,
+    seconds: float = 30,
 ) -> tuple[subprocess.Popen[bytes], str]:
     """Start the simulator on a free port with the world of `account`; returns the process and its address.
 
     With `s3_endpoint` the objects live in that S3; without, in the simulator's own. `containers` is a
-    second address, at which containers reach it.
+    second address, at which containers reach it. A large account takes some `seconds` to load.
     """
     directory.mkdir(parents=True, exist_ok=True)
     ready, log = directory / "simulator.ready.json", directory / "simulator.log"
@@ -52,7 +53,7 @@ def launch(
     if containers:
         command += ["--containers", containers]
     child = start(command, log, clean_environment(), ROOT, outlive)
-    wait_until("the simulator", lambda: _address(ready) is not None, child, log, 30)
+    wait_until("the simulator", lambda: _address(ready) is not None, child, log, seconds)
     return child, str(_address(ready))
 
 
@@ -67,8 +68,9 @@ def _address(ready: Path) -> str | None:
 class Administration:
     """The paths below ``/_simulator/`` of a running simulator."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: float = 10) -> None:
         self._url = url
+        self._patience = patience
 
     def _ask(self, method: str, path: str, body: Any = None) -> Any:
         request = urllib.request.Request(
@@ -77,7 +79,7 @@ class Administration:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=self._patience) as reply:
             text = reply.read().decode()
         return json.loads(text) if text.strip() else None
 
@@ -88,6 +90,10 @@ class Administration:
     def state(self) -> Any:
         """Counts and ids of everything, per account and Region."""
         return self._ask("GET", "state")
+
+    def reset(self) -> None:
+        """Put everything back to what the account file describes, and forget the calls."""
+        self._ask("POST", "reset")
 
     def set_faults(self, rules: list[dict[str, Any]]) -> None:
         """Replace the fault rules."""

@@ -15,6 +15,7 @@ mod seed;
 mod settle;
 pub mod state;
 mod templates;
+mod timed;
 mod usage;
 mod uses;
 

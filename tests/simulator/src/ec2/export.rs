@@ -251,7 +251,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     let chosen = |task: &&ExportTask| {
         (ids.is_empty() || ids.contains(&task.id.as_str())) && filters.hold(&task.tags, |_| vec![task.status.clone()])
     };
-    let (found, next) = page.cut(seen.into_iter().filter(chosen).collect(), |task| task.id.clone());
+    let (found, next) = page.cut(seen.into_iter().filter(chosen), |task| task.id.clone());
     let mut xml = Xml::default();
     xml.items("exportImageTaskSet", found, |xml, task| write(context, xml, task));
     xml.maybe("nextToken", next);

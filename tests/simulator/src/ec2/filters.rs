@@ -1,5 +1,8 @@
 //! Owns filters and pages.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
 use super::context::Context;
 use super::errors::{Answer, Ec2Error};
 use super::params::Params;
@@ -97,9 +100,29 @@ impl Page {
         self.size.is_some()
     }
 
+    /// What can be on the page: the things with these ids, or without ids all of them from where the page begins, in
+    /// the order of their ids.
+    pub(crate) fn among<'m, T>(
+        &self,
+        all: &'m BTreeMap<String, T>,
+        ids: &[&str],
+    ) -> Box<dyn Iterator<Item = &'m T> + 'm> {
+        if ids.is_empty() {
+            let from = self.after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            return Box::new(all.range::<str, _>((from, Bound::Unbounded)).map(|(_, one)| one));
+        }
+        let named: BTreeSet<&str> = ids.iter().copied().collect();
+        let found: Vec<&T> = named.into_iter().filter_map(|id| all.get(id)).collect();
+        Box::new(found.into_iter())
+    }
+
     /// Cuts the page out of `items`, which must be in the ascending order of their keys. Also gives the
-    /// token of the next page, if there is one.
-    pub(crate) fn cut<T>(&self, items: Vec<T>, key: impl Fn(&T) -> String) -> (Vec<T>, Option<String>) {
+    /// token of the next page, if there is one. Looks at no more of them than the page needs.
+    pub(crate) fn cut<T>(
+        &self,
+        items: impl IntoIterator<Item = T>,
+        key: impl Fn(&T) -> String,
+    ) -> (Vec<T>, Option<String>) {
         let mut rest = items.into_iter().filter(|item| self.after.as_ref().is_none_or(|after| key(item) > *after));
         let Some(size) = self.size else { return (rest.collect(), None) };
         let page: Vec<T> = rest.by_ref().take(size).collect();

@@ -63,15 +63,13 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
         let ours = image.account == context.account();
         image.region == context.region()
             && image.visible_to(context.account(), context.now)
-            && (ids.is_empty() || ids.contains(&image.id.as_str()))
             && (owners.is_empty() || owners.iter().any(|owner| is_owner(context, image, owner)))
             && (executable_by.is_empty() || executable_by.iter().any(|who| may_launch(context, image, who)))
             && (disabled || image.state != "disabled")
             && (ours || deprecated || !ids.is_empty() || !is_deprecated(context, image))
             && filters.hold(tags_seen(context, image), |name| field(image, name))
     };
-    let found: Vec<&Image> = state.images.values().filter(chosen).collect();
-    let (found, next) = page.cut(found, |image| image.id.clone());
+    let (found, next) = page.cut(page.among(&state.images, &ids).filter(chosen), |image| image.id.clone());
     let mut xml = Xml::default();
     xml.items("imagesSet", found, |xml, image| write(context, xml, image));
     xml.maybe("nextToken", next);

@@ -33,17 +33,14 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     for id in &ids {
         check_id(id, "i", "InvalidInstanceID.Malformed")?;
     }
-    let all: Vec<&Instance> = state.instances.values().filter(|instance| context.sees_instance(instance)).collect();
-    let unknown: Vec<&str> = ids.iter().copied().filter(|id| !all.iter().any(|one| one.id == *id)).collect();
+    let seen = |instance: &&Instance| context.sees_instance(instance);
+    let unknown: Vec<&str> = ids.iter().copied().filter(|id| state.instances.get(*id).filter(seen).is_none()).collect();
     if !unknown.is_empty() {
         return Err(Ec2Error::no_instance(&unknown));
     }
     context.end_dry_run()?;
-    let chosen = |instance: &&Instance| {
-        (ids.is_empty() || ids.contains(&instance.id.as_str()))
-            && filters.hold(&instance.tags, |name| field(instance, name))
-    };
-    let (found, next) = page.cut(all.into_iter().filter(chosen).collect(), |instance| instance.id.clone());
+    let chosen = |instance: &&Instance| seen(instance) && filters.hold(&instance.tags, |name| field(instance, name));
+    let (found, next) = page.cut(page.among(&state.instances, &ids).filter(chosen), |instance| instance.id.clone());
     let mut xml = Xml::default();
     xml.items("reservationSet", found, |xml, instance| {
         write_reservation(xml, instance);

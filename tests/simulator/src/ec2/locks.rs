@@ -109,11 +109,10 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
             && snapshot.region == context.region()
             && snapshot.visible_at <= context.now;
         let lock = snapshot.lock.clone().filter(|_| ours)?;
-        let asked = ids.is_empty() || ids.contains(&snapshot.id.as_str());
         let holds = filters.hold(&Tags::new(), |_| vec![lock.state(context.now).to_owned()]);
-        (asked && holds).then(|| (snapshot.id.clone(), lock))
+        holds.then(|| (snapshot.id.clone(), lock))
     };
-    let (found, next) = page.cut(state.snapshots.values().filter_map(locked).collect(), |(id, _)| id.clone());
+    let (found, next) = page.cut(page.among(&state.snapshots, &ids).filter_map(locked), |(id, _)| id.clone());
     let mut xml = Xml::default();
     xml.items("snapshotSet", found, |xml, (id, lock)| {
         xml.text("ownerId", context.account());

@@ -43,7 +43,7 @@ pub(super) fn list_images(context: &Context<'_>, state: &State) -> Answer<Xml> {
         is_ours(context, &binned.it.account, &binned.it.region)
             && (ids.is_empty() || ids.contains(&binned.it.id.as_str()))
     };
-    let found = state.binned_images.values().filter(chosen).collect();
+    let found = state.binned_images.values().filter(chosen);
     let (found, next) = page.cut(found, |binned: &&Binned<Image>| binned.it.id.clone());
     let mut xml = Xml::default();
     xml.items("imageSet", found, |xml, binned| {
@@ -69,7 +69,7 @@ pub(super) fn list_snapshots(context: &Context<'_>, state: &State) -> Answer<Xml
         is_ours(context, &binned.it.account, &binned.it.region)
             && (ids.is_empty() || ids.contains(&binned.it.id.as_str()))
     };
-    let found = state.binned_snapshots.values().filter(chosen).collect();
+    let found = state.binned_snapshots.values().filter(chosen);
     let (found, next) = page.cut(found, |binned: &&Binned<Snapshot>| binned.it.id.clone());
     let mut xml = Xml::default();
     xml.items("snapshotSet", found, |xml, binned| {

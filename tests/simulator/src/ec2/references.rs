@@ -64,7 +64,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
         }
     }
     context.end_dry_run()?;
-    let mut found: Vec<Reference> = wanted.iter().flat_map(|wanted| references(context, state, wanted)).collect();
+    let mut found: Vec<Reference> = wanted.iter().flat_map(|wanted| references(context, state, &ids, wanted)).collect();
     found.retain(|reference| ids.contains(&reference.image.as_str()));
     let place = |reference: &Reference| format!("{}/{}/{}", reference.image, reference.kind, reference.arn);
     found.sort_by_key(place);
@@ -120,14 +120,17 @@ pub(super) fn depth(values: &[&str]) -> Answer<usize> {
     number.ok_or_else(|| Ec2Error::invalid(format!("version-depth must be one number between 1 and {MOST_DEPTH}")))
 }
 
-/// Everything of one type that names an image. An alias names none.
-fn references(context: &Context<'_>, state: &State, wanted: &Wanted) -> Vec<Reference> {
+/// Everything of one type that names an image. An alias names none. Of instances and launch templates, of which there
+/// are many, only those that name one of `ids`.
+fn references(context: &Context<'_>, state: &State, ids: &[&str], wanted: &Wanted) -> Vec<Reference> {
     let (account, region) = (context.account(), context.region());
     let reference = |image: &str, arn: String| Reference { image: image.into(), kind: wanted.kind, arn };
     match wanted.kind {
         "ec2:Instance" => {
             let seen = state.instances.values().filter(|one| context.sees_instance(one));
-            let asked = seen.filter(|one| wanted.states.is_empty() || wanted.states.contains(&one.state));
+            let asked = seen.filter(|one| {
+                ids.contains(&one.image_id.as_str()) && (wanted.states.is_empty() || wanted.states.contains(&one.state))
+            });
             let arn = |id: &str| format!("arn:aws:ec2:{region}:{account}:instance/{id}");
             asked.map(|one| reference(&one.image_id, arn(&one.id))).collect()
         }
@@ -136,6 +139,7 @@ fn references(context: &Context<'_>, state: &State, wanted: &Wanted) -> Vec<Refe
             for template in seen(context, state) {
                 let newest = template.newest(wanted.depth, context.now);
                 let mut images: Vec<&str> = newest.filter_map(|(_, version)| version.image_id.as_deref()).collect();
+                images.retain(|image| ids.contains(image));
                 images.sort_unstable();
                 images.dedup();
                 all.extend(

@@ -63,8 +63,9 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     if !ids.is_empty() && page.sized() {
         return Err(Ec2Error::combination("The parameter snapshotSet cannot be used with the parameter maxResults"));
     }
-    let owners = params.list("Owner");
-    let restorable_by = params.list("RestorableBy");
+    let account = |name| if name == "self" { context.account() } else { name };
+    let owners: Vec<&str> = params.list("Owner").into_iter().map(account).collect();
+    let restorable_by: Vec<&str> = params.list("RestorableBy").into_iter().map(account).collect();
     for id in &ids {
         check_id(id, "snap", "InvalidSnapshotID.Malformed")?;
     }
@@ -76,16 +77,13 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
         return Err(Ec2Error::no_snapshot(&unknown));
     }
     context.end_dry_run()?;
-    let account = |name: &str| if name == "self" { context.account().to_owned() } else { name.to_owned() };
     let chosen = |snapshot: &&Snapshot| {
         seen(snapshot)
-            && (ids.is_empty() || ids.contains(&snapshot.id.as_str()))
-            && (owners.is_empty() || owners.iter().any(|owner| account(owner) == snapshot.account))
-            && (restorable_by.is_empty() || restorable_by.iter().any(|who| restorable(snapshot, &account(who))))
+            && (owners.is_empty() || owners.contains(&snapshot.account.as_str()))
+            && (restorable_by.is_empty() || restorable_by.iter().any(|who| restorable(snapshot, who)))
             && filters.hold(tags_seen(context, snapshot), |name| field(context, snapshot, name))
     };
-    let found: Vec<&Snapshot> = state.snapshots.values().filter(chosen).collect();
-    let (found, next) = page.cut(found, |snapshot| snapshot.id.clone());
+    let (found, next) = page.cut(page.among(&state.snapshots, &ids).filter(chosen), |snapshot| snapshot.id.clone());
     let mut xml = Xml::default();
     xml.items("snapshotSet", found, |xml, snapshot| write(context, xml, snapshot));
     xml.maybe("nextToken", next);

@@ -81,7 +81,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
                 vec![if name == "create-time" { moment(template.created) } else { template.name.clone() }]
             })
     };
-    let (found, next) = page.cut(seen(context, state).filter(chosen).collect(), |template| template.id.clone());
+    let (found, next) = page.cut(seen(context, state).filter(chosen), |template| template.id.clone());
     let mut xml = Xml::default();
     xml.items("launchTemplates", found, write);
     xml.maybe("nextToken", next);

@@ -25,7 +25,7 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
                 _ => last_operation(snapshot).map(str::to_owned).into_iter().collect(),
             })
     };
-    let (found, next) = page.cut(state.snapshots.values().filter(chosen).collect(), |snapshot| snapshot.id.clone());
+    let (found, next) = page.cut(page.among(&state.snapshots, &[]).filter(chosen), |snapshot| snapshot.id.clone());
     let mut xml = Xml::default();
     xml.items("snapshotTierStatusSet", found, |xml, snapshot| {
         xml.text("snapshotId", &snapshot.id);

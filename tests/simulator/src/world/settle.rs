@@ -44,8 +44,10 @@ fn words(error: ObjectError) -> String {
 }
 
 fn end_images(state: &mut State, now: Timestamp) {
-    for snapshot in state.snapshots.values_mut() {
-        let Some(work) = snapshot.work.take_if(|work| work.ends <= now) else { continue };
+    state.snapshots.pass(now, |snapshot| {
+        let Some(work) = snapshot.work.take_if(|work| work.ends <= now) else {
+            return snapshot.work.as_ref().map(|work| work.ends);
+        };
         match work.fail {
             None => {
                 snapshot.state = "completed".into();
@@ -56,9 +58,12 @@ fn end_images(state: &mut State, now: Timestamp) {
                 snapshot.state_message = Some(reason);
             }
         }
-    }
-    for image in state.images.values_mut() {
-        let Some(work) = image.work.take_if(|work| work.ends <= now) else { continue };
+        None
+    });
+    state.images.pass(now, |image| {
+        let Some(work) = image.work.take_if(|work| work.ends <= now) else {
+            return image.work.as_ref().map(|work| work.ends);
+        };
         match work.fail {
             None => image.state = "available".into(),
             Some(reason) => {
@@ -66,14 +71,15 @@ fn end_images(state: &mut State, now: Timestamp) {
                 image.state_reason = Some(("Client.InternalError".into(), reason));
             }
         }
-    }
+        None
+    });
 }
 
 /// Gives instances the states that are due. A terminated one stays for a while and is then forgotten.
 fn move_instances(state: &mut State, settings: &Settings, now: Timestamp) {
     let stays = SignedDuration::from_millis(i64::try_from(settings.terminated_stays_ms).unwrap_or(i64::MAX / 2));
     let mut gone = Vec::new();
-    for instance in state.instances.values_mut() {
+    state.instances.pass(now, |instance| {
         while let Some(change) = instance.change.take_if(|change| change.at <= now) {
             let Some(to) = change.to else {
                 gone.push(instance.id.clone());
@@ -85,7 +91,8 @@ fn move_instances(state: &mut State, settings: &Settings, now: Timestamp) {
             }
             instance.state = to;
         }
-    }
+        instance.change.as_ref().map(|change| change.at)
+    });
     for id in gone {
         state.instances.remove(&id);
     }

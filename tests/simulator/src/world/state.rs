@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::bin::Binned;
 use super::lock::Lock;
 use super::templates::LaunchTemplate;
+use super::timed::Timed;
 use super::usage::UsageReport;
 use super::uses::{Owned, Uses};
 use crate::account::{Account, Machine, RecycleBinRule, Settings, StorageTier};
@@ -461,11 +462,11 @@ pub(crate) struct GoneImage {
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) accounts: Vec<Owner>,
-    pub(crate) instances: BTreeMap<String, Instance>,
-    pub(crate) images: BTreeMap<String, Image>,
+    pub(crate) instances: Timed<Instance>,
+    pub(crate) images: Timed<Image>,
     /// Deregistered images.
     pub(crate) gone_images: BTreeMap<String, GoneImage>,
-    pub(crate) snapshots: BTreeMap<String, Snapshot>,
+    pub(crate) snapshots: Timed<Snapshot>,
     pub(crate) bin_rules: Vec<Owned<RecycleBinRule>>,
     pub(crate) binned_images: BTreeMap<String, Binned<Image>>,
     pub(crate) binned_snapshots: BTreeMap<String, Binned<Snapshot>>,

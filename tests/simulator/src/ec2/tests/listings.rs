@@ -29,6 +29,18 @@ async fn pages_hold_every_image_once_and_a_token_belongs_to_its_request() {
 }
 
 #[tokio::test]
+async fn what_is_asked_for_by_id_comes_once_and_in_the_order_of_all() {
+    let bench = Bench::new();
+    let first_two: Vec<String> =
+        bench.call("DescribeImages", &[("Owner.1", "self")]).await.ok().all("imageId").into_iter().take(2).collect();
+    let [first, second] = first_two.as_slice() else { panic!("too few images: {first_two:?}") };
+    let turned = [("ImageId.1", second.as_str()), ("ImageId.2", first), ("ImageId.3", second)];
+    assert_eq!(bench.call("DescribeImages", &turned).await.ok().all("imageId"), first_two);
+    let filtered = [&turned[..], &[("Filter.1.Name", "image-id"), ("Filter.1.Value.1", second)]].concat();
+    assert_eq!(bench.call("DescribeImages", &filtered).await.ok().all("imageId"), [second.as_str()]);
+}
+
+#[tokio::test]
 async fn filters_take_wildcards_and_all_must_hold() {
     let bench = Bench::new();
     let filter = |name: &'static str, value: &'static str| {
