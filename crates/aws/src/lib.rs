@@ -18,6 +18,7 @@ mod images;
 mod instances;
 mod inventory;
 mod objects;
+mod plans;
 mod records;
 mod removal;
 mod restore;

@@ -45,19 +45,18 @@ pub(crate) async fn apply(
         let id = &line.image_id;
         let last_good = line.last_good.as_ref().and_then(|id| images.get(id));
         let seen = ImageNow { image: images.get(id), uses: uses.of_image(id), last_good };
-        let again = match (image_again(line, seen, policy, now), checks.get(id)) {
-            (Again::Go, Some(Checked::Held(reasons))) => Again::Keep(reasons.clone()),
-            (Again::Go, Some(Checked::Unknown(why))) => Again::Keep(vec![Reason::CannotTell(why.clone())]),
-            (Again::Go, None) => Again::Keep(vec![Reason::CannotTell("it was not looked at".into())]),
-            (again, _) => again,
-        };
-        let outcome = match again {
-            Again::Gone => ended(work, id.as_str(), line.action, ItemResult::Gone, &[]),
-            Again::Keep(reasons) => ended(work, id.as_str(), line.action, ItemResult::Kept, &reasons),
-            Again::Go => match go(aws, work, batch, line, now).await {
-                Ok(()) => ended(work, id.as_str(), line.action, ItemResult::Done, &[]),
+        let end = |result, reasons: &[Reason]| ended(work, id.as_str(), line.action, result, reasons);
+        let outcome = match (image_again(line, seen, policy, now), checks.get(id)) {
+            (Again::Gone, _) => end(ItemResult::Gone, &[]),
+            (Again::Keep(reasons), _) => end(ItemResult::Kept, &reasons),
+            (Again::Go, Some(Checked::Held(reasons))) => end(ItemResult::Kept, reasons),
+            (Again::Go, Some(Checked::Free)) => match go(aws, work, batch, line, now).await {
+                Ok(()) => end(ItemResult::Done, &[]),
                 Err(failure) => refused(work, id.as_str(), line.action, failure)?,
             },
+            // It stays, and that is no success.
+            (Again::Go, Some(Checked::Unknown(why))) => end(ItemResult::Failed, &[Reason::CannotTell(why.clone())]),
+            (Again::Go, None) => end(ItemResult::Failed, &[Reason::CannotTell("it was not looked at".into())]),
         };
         done.push(outcome);
     }

@@ -46,18 +46,21 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Re
     let doing = format!("apply the plan of clean-up {}", work.run);
     let look = Look::new(aws.settings(), &doing, &work.region, now);
     outcomes::refuse_if_undone(aws, work).await?;
-    let going = outcomes::read_going(aws, &plan.prefix).await?;
-    let mut outcomes = outcomes::read(aws, work).await?;
+    let going = aws.plan_going(&plan.prefix).await?;
+    let mut outcomes = aws.plan_outcomes(&plan.prefix).await?;
     let batches = pending(&going, &outcomes, work.started_at);
     let Some(batch) = batches.first() else {
         return Ok(turn.done(format!("all {} are done or looked at", going.len())));
     };
     turn.may_create(&look)?;
+    if let (None, Some(approval)) = (turn.status, &turn.subject.approval) {
+        outcomes::keep_approval(aws, &plan.prefix, approval).await?;
+    }
     let mut ended = Vec::new();
     let applied = apply(aws, work, batch, &outcomes, now, &mut ended).await;
     // Whatever went is written down, also when the rest could not be tried.
     outcomes.extend(ended.iter().map(|outcome| (outcome.id.clone(), outcome.clone())));
-    outcomes::write(aws, work, &going, batch.number, &outcomes).await?;
+    outcomes::write(aws, &plan.prefix, &going, batch.number, &outcomes).await?;
     applied?;
     let left = pending(&going, &outcomes, work.started_at).len();
     if left == 0 {

@@ -4,13 +4,11 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError,
     cleanup::{
-        apply::ItemOutcome,
         batch::{Outcomes, batches},
         plan::Line,
-        run::{RegionWork, going_key, outcomes_key, outcomes_prefix, undo_key},
+        run::{Approval, RegionWork, approval_key, outcomes_key, undo_key},
     },
 };
-use serde_json::Error;
 
 /// Refuses to apply what somebody is bringing back.
 ///
@@ -28,37 +26,17 @@ pub(crate) async fn refuse_if_undone(aws: &Aws, work: &RegionWork) -> Result<(),
     Err(StepError::new(ErrorName::Conflict, "apply the plan", reason).in_region(&work.region))
 }
 
-/// The lines of a plan that go.
+/// Writes down that a person has agreed to the plan, so that a later start of the run does not ask again.
 ///
 /// # Errors
-/// `Conflict` if they are not there, or cannot be read.
-pub(crate) async fn read_going(aws: &Aws, prefix: &str) -> Result<Vec<Line>, StepError> {
+/// What S3 refused.
+pub(crate) async fn keep_approval(aws: &Aws, plan: &str, approval: &Approval) -> Result<(), StepError> {
     let bucket = aws.settings().backup_bucket()?;
-    let key = going_key(prefix);
-    let name = format!("s3://{bucket}/{key}");
-    let text = aws.read_text(aws.home(), bucket, &key).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
-    let broken = |reason: String| StepError::new(ErrorName::Conflict, format!("read {name}"), reason);
-    let text = text.ok_or_else(|| broken("it is not there".into()))?;
-    text.lines().map(|line| serde_json::from_str(line).map_err(|error: Error| broken(error.to_string()))).collect()
-}
-
-/// How the items of the plan ended so far.
-///
-/// # Errors
-/// `Conflict` if a file cannot be read: what it says went must not be tried as if it had not.
-pub(crate) async fn read(aws: &Aws, work: &RegionWork) -> Result<Outcomes, StepError> {
-    let bucket = aws.settings().backup_bucket()?;
-    let prefix = outcomes_prefix(&work.run, &work.region);
-    let name = format!("s3://{bucket}/{prefix}");
-    let keys = aws.keys(bucket, &prefix).await.map_err(|f| f.into_step_error(format!("list {name}")))?;
-    let texts = aws.read_texts(bucket, &keys).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
-    let broken = |error: Error| StepError::new(ErrorName::Conflict, format!("read {name}"), error.to_string());
-    let mut outcomes = Outcomes::new();
-    for line in texts.iter().flat_map(|text| text.lines()) {
-        let outcome: ItemOutcome = serde_json::from_str(line).map_err(broken)?;
-        outcomes.insert(outcome.id.clone(), outcome);
-    }
-    Ok(outcomes)
+    let key = approval_key(plan);
+    let text = serde_json::to_string(approval)
+        .map_err(|error| StepError::new(ErrorName::Defect, "write an approval", error.to_string()))?;
+    let name = format!("write s3://{bucket}/{key}");
+    aws.write_text(bucket, &key, text).await.map_err(|f| f.into_step_error(name))
 }
 
 /// Writes how the items of a batch ended.
@@ -67,7 +45,7 @@ pub(crate) async fn read(aws: &Aws, work: &RegionWork) -> Result<Outcomes, StepE
 /// What S3 refused.
 pub(crate) async fn write(
     aws: &Aws,
-    work: &RegionWork,
+    plan: &str,
     going: &[Line],
     number: usize,
     outcomes: &Outcomes,
@@ -84,7 +62,7 @@ pub(crate) async fn write(
         text.push_str(&line);
         text.push('\n');
     }
-    let key = outcomes_key(&work.run, &work.region, number);
+    let key = outcomes_key(plan, number);
     let name = format!("write s3://{bucket}/{key}");
     aws.write_text(bucket, &key, text).await.map_err(|f| f.into_step_error(name))
 }

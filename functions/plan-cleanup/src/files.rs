@@ -25,7 +25,7 @@ const PART_BYTES: usize = 4 << 20;
 /// # Errors
 /// What S3 refused, or `Conflict` if what is there is no plan.
 pub(crate) async fn read_pointer(aws: &Aws, work: &RegionWork) -> Result<Option<PlanPointer>, StepError> {
-    read(aws, &plan_key(&work.run, &work.region)).await
+    aws.read_json(&plan_key(&work.run, &work.region)).await
 }
 
 /// What the plans so far have seen of the Region.
@@ -34,16 +34,7 @@ pub(crate) async fn read_pointer(aws: &Aws, work: &RegionWork) -> Result<Option<
 /// What S3 refused, or `Conflict` if what is there cannot be read: an orphan would lose its grace time, and a listing
 /// what it is compared with.
 pub(crate) async fn read_known(aws: &Aws, work: &RegionWork) -> Result<Known, StepError> {
-    Ok(read(aws, &known_key(&work.region)).await?.unwrap_or_default())
-}
-
-async fn read<T: serde::de::DeserializeOwned>(aws: &Aws, key: &str) -> Result<Option<T>, StepError> {
-    let bucket = aws.settings().backup_bucket()?;
-    let name = format!("s3://{bucket}/{key}");
-    let text = aws.read_text(aws.home(), bucket, key).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
-    let unreadable =
-        |error: serde_json::Error| StepError::new(ErrorName::Conflict, format!("read {name}"), error.to_string());
-    text.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
+    Ok(aws.read_json(&known_key(&work.region)).await?.unwrap_or_default())
 }
 
 /// Writes a plan. If another start of the run has written one meanwhile, that one counts.
@@ -77,12 +68,18 @@ pub(crate) async fn write(
     put(&known_key(&work.region), json(&known)?).await?;
     let pointer = PlanPointer { prefix, summary };
     let key = plan_key(&work.run, &work.region);
+    // Two starts of the run may be planning at once. Unless there is a plan of an earlier start, the first one counts.
     let first = aws.write_text_once(bucket, &key, json(&pointer)?).await.map_err(refused(bucket, &key))?;
     if first {
         return Ok(pointer);
     }
     let gone = || StepError::new(ErrorName::Transient, format!("read s3://{bucket}/{key}"), "it is there and gone");
-    read_pointer(aws, work).await?.ok_or_else(gone)
+    let there = read_pointer(aws, work).await?.ok_or_else(gone)?;
+    if there.summary.made_at >= work.started_at {
+        return Ok(there);
+    }
+    put(&key, json(&pointer)?).await?;
+    Ok(pointer)
 }
 
 fn refused(bucket: &BucketName, key: &str) -> impl FnOnce(AwsFailure) -> StepError {

@@ -9,9 +9,10 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     cleanup::{
         account::Account,
+        batch::is_finished,
         judge::{Judgement, judge},
         plan::{Checks, Plan, next_to_check},
-        run::{CleanupSubject, MadePlan, PlanPointer, RegionWork},
+        run::{Approval, CleanupSubject, MadePlan, PlanPointer, Progress, RegionWork, approval_key},
     },
     turn::{LEAST_BUDGET, Look, Turn},
 };
@@ -39,7 +40,11 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Re
     // The look outlives the turn, which moves on.
     let work = &turn.subject.work.clone();
     if let Some(pointer) = files::read_pointer(aws, work).await? {
-        return Ok(planned(turn, &pointer));
+        let going = aws.plan_going(&pointer.prefix).await?;
+        let finished = is_finished(&going, &aws.plan_outcomes(&pointer.prefix).await?);
+        if !pointer.is_to_be_made_again(work, finished) {
+            return resumed(aws, turn, &pointer, finished).await;
+        }
     }
     let doing = format!("plan the clean-up {}", work.run);
     let look = Look::new(aws.settings(), &doing, &work.region, now);
@@ -57,7 +62,23 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Re
     }
     let plan = Plan::new(&account, judged, &checks, &work.policy, now);
     let pointer = files::write(aws, work, &account, &plan, known, now).await?;
-    Ok(planned(turn, &pointer))
+    Ok(planned(turn, &pointer, Progress::New, None))
+}
+
+/// The plan that an earlier start of the run has made, with what became of it.
+async fn resumed(
+    aws: &Aws,
+    turn: Turn<CleanupSubject>,
+    pointer: &PlanPointer,
+    finished: bool,
+) -> Result<Turn<CleanupSubject>, StepError> {
+    let approval: Option<Approval> = aws.read_json(&approval_key(&pointer.prefix)).await?;
+    let progress = match &approval {
+        _ if finished => Progress::Finished,
+        Some(Approval { approved: true, .. }) => Progress::Approved,
+        _ => Progress::New,
+    };
+    Ok(planned(turn, pointer, progress, approval))
 }
 
 /// Whether what is not known by now will not be known in time.
@@ -66,12 +87,17 @@ fn is_late(turn: &Turn<CleanupSubject>, now: Timestamp) -> bool {
 }
 
 /// The wait is over, and the next one begins anew.
-fn planned(turn: Turn<CleanupSubject>, pointer: &PlanPointer) -> Turn<CleanupSubject> {
-    let plan = MadePlan::new(pointer.prefix.clone(), &pointer.summary, &turn.subject.work);
+fn planned(
+    turn: Turn<CleanupSubject>,
+    pointer: &PlanPointer,
+    progress: Progress,
+    approval: Option<Approval>,
+) -> Turn<CleanupSubject> {
+    let plan = MadePlan::new(pointer.prefix.clone(), &pointer.summary, &turn.subject.work, progress);
     let seen = format!("{} of {} images and snapshots would go", plan.going, {
         pointer.summary.images.total + pointer.summary.snapshots.total
     });
-    Turn::new(CleanupSubject { plan: Some(plan), ..turn.subject }).done(seen)
+    Turn::new(CleanupSubject { plan: Some(plan), approval, ..turn.subject }).done(seen)
 }
 
 /// Looks at what would otherwise go, until as much is free to go as the limit has room for.

@@ -69,8 +69,11 @@ async fn one(
     reports: &[UsageReport],
     now: Timestamp,
 ) -> Result<Answer, StepError> {
+    // A report that failed is asked for again by the next start of the run.
     let fresh = |report: &&UsageReport| {
-        report.image_id == *image && report.created_at.is_some_and(|at| now.duration_since(at) < FRESH)
+        let since =
+            |at: Timestamp| now.duration_since(at) < FRESH && (report.state != "failed" || at >= work.started_at);
+        report.image_id == *image && report.created_at.is_some_and(since)
     };
     let newest = reports.iter().filter(fresh).max_by_key(|report| (report.created_at, &report.report_id));
     let unknown = |why: String| Ok(Answer::Known(Checked::Unknown(why)));
@@ -95,9 +98,14 @@ async fn one(
 }
 
 fn token_of(work: &RegionWork, image: &ImageId) -> String {
-    let run = &work.run;
-    let identity =
-        Identity { purpose: Purpose::UsageReport, run, source: image.as_str(), region: &work.region, parameters: "" };
+    let start = work.started_at.to_string();
+    let identity = Identity {
+        purpose: Purpose::UsageReport,
+        run: &work.run,
+        source: image.as_str(),
+        region: &work.region,
+        parameters: &start,
+    };
     token(&identity, 0)
 }
 

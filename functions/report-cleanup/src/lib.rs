@@ -5,17 +5,15 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     cleanup::{
-        apply::ItemOutcome,
         batch::Outcomes,
-        plan::Line,
         report::{RegionEnd, RegionFacts, ReportLine, cause, lines, summary, verdict},
-        run::{CleanupStart, PlanPointer, going_key, outcomes_prefix, plan_key, report_key},
+        run::{CleanupStart, PlanPointer, plan_key, report_key},
     },
-    id::{BucketName, Region},
+    id::Region,
     report::Verdict,
     selection::ObjectPlace,
 };
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// The names of the errors that this step ends with.
@@ -72,7 +70,7 @@ pub async fn handle(aws: &Aws, _now: Timestamp, input: Input) -> Result<Output, 
     let mut report = Vec::new();
     for region in &start.regions {
         let said = ends.iter().find(|end| end.region == *region).cloned();
-        let facts = facts(aws, &bucket, start, region, said).await?;
+        let facts = facts(aws, start, region, said).await?;
         report.extend(lines(start, &facts));
     }
     let place = ObjectPlace { key: report_key(&start.run, start.started_at), bucket };
@@ -98,44 +96,20 @@ pub async fn handle(aws: &Aws, _now: Timestamp, input: Input) -> Result<Output, 
 
 async fn facts(
     aws: &Aws,
-    bucket: &BucketName,
     start: &CleanupStart,
     region: &Region,
     end: Option<RegionEnd>,
 ) -> Result<RegionFacts, StepError> {
-    let pointer = read(aws, bucket, &plan_key(&start.run, region)).await?;
-    let plan: Option<PlanPointer> = pointer.map(|(name, text)| parsed(&name, &text)).transpose()?;
+    let plan: Option<PlanPointer> = aws.read_json(&plan_key(&start.run, region)).await?;
     let going = match &plan {
-        Some(plan) => read(aws, bucket, &going_key(&plan.prefix)).await?,
-        None => None,
-    };
-    let going: Vec<Line> = match going {
-        Some((name, text)) => text.lines().map(|line| parsed(&name, line)).collect::<Result<_, _>>()?,
+        Some(plan) => aws.plan_going(&plan.prefix).await?,
         None => Vec::new(),
     };
-    let mut outcomes = Outcomes::new();
-    if start.apply {
-        let prefix = outcomes_prefix(&start.run, region);
-        let name = format!("s3://{bucket}/{prefix}");
-        let keys = aws.keys(bucket, &prefix).await.map_err(|f| f.into_step_error(format!("list {name}")))?;
-        let texts = aws.read_texts(bucket, &keys).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
-        for line in texts.iter().flat_map(|text| text.lines()) {
-            let outcome: ItemOutcome = parsed(&name, line)?;
-            outcomes.insert(outcome.id.clone(), outcome);
-        }
-    }
+    let outcomes = match &plan {
+        Some(plan) if start.apply => aws.plan_outcomes(&plan.prefix).await?,
+        _ => Outcomes::new(),
+    };
     Ok(RegionFacts { region: region.clone(), end, plan, going, outcomes })
-}
-
-async fn read(aws: &Aws, bucket: &BucketName, key: &str) -> Result<Option<(String, String)>, StepError> {
-    let name = format!("s3://{bucket}/{key}");
-    let text = aws.read_text(aws.home(), bucket, key).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
-    Ok(text.map(|text| (name, text)))
-}
-
-fn parsed<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, StepError> {
-    serde_json::from_str(text)
-        .map_err(|error| StepError::new(ErrorName::Conflict, format!("read {name}"), error.to_string()))
 }
 
 fn json_lines(lines: &[ReportLine]) -> Result<String, StepError> {

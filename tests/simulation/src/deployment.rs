@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// A person answers within this, now and then only after having been asked again.
-const MOST_MINUTES_TO_ANSWER: i64 = 600;
+const MOST_MINUTES_TO_ANSWER: i64 = 300;
 
 /// The machines and functions of a deployment, read once and used by many worlds of one thread.
 pub struct Product {

@@ -72,6 +72,13 @@ fn ended(outcome: &ItemOutcome, started_at: Timestamp) -> bool {
     }
 }
 
+/// Whether every item was done or kept for a reason: then a later start of the run has nothing to do.
+pub fn is_finished(going: &[Line], outcomes: &Outcomes) -> bool {
+    use ItemResult::{Done, Gone, Kept};
+    let finished = |outcome: &ItemOutcome| matches!(outcome.result, Done | Gone | Kept);
+    going.iter().all(|line| outcomes.get(line.id()).is_some_and(finished))
+}
+
 /// What is left of each piece, without pieces of which nothing is.
 pub fn pending<'a>(going: &'a [Line], outcomes: &Outcomes, started_at: Timestamp) -> Vec<Batch<'a>> {
     let open = |id: &str| outcomes.get(id).is_none_or(|outcome| !ended(outcome, started_at));
@@ -165,6 +172,20 @@ mod tests {
         assert_eq!(removed(&both), ["ami-00000001", "snap-00000001"].into());
         let kept = [outcome("ami-00000001", ItemResult::Kept, this, 0)].into();
         assert!(removed(&kept).is_empty());
+    }
+
+    #[test]
+    fn a_plan_is_finished_once_every_item_was_done_or_kept() {
+        let going = [image(1), snapshot(1, &[1])];
+        let at = Timestamp::UNIX_EPOCH;
+        let finished = |results: &[ItemResult]| {
+            let outcomes = going.iter().zip(results).map(|(line, result)| outcome(line.id(), *result, at, 9)).collect();
+            is_finished(&going, &outcomes)
+        };
+        use ItemResult::{Done, Failed, Gone, InUse, Kept};
+        assert!(finished(&[Done, Gone]) && finished(&[Kept, Kept]));
+        assert!(!finished(&[Done]) && !finished(&[Done, Failed]) && !finished(&[InUse, Done]));
+        assert!(is_finished(&[], &Outcomes::new()));
     }
 
     proptest! {

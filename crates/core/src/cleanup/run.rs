@@ -89,6 +89,17 @@ pub enum Next {
     Apply,
 }
 
+/// What earlier starts of a run have come to with its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing.
+    New,
+    /// Somebody has agreed to it, and it is not finished.
+    Approved,
+    /// Every item was done or kept.
+    Finished,
+}
+
 /// A plan that was made, as far as the steps after it need it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -109,14 +120,17 @@ pub struct MadePlan {
 }
 
 impl MadePlan {
-    /// The plan at `prefix` under `summary`, and what is done with it in this start of the run.
-    pub fn new(prefix: String, summary: &Summary, work: &RegionWork) -> Self {
+    /// The plan at `prefix` under `summary`, and what is done with it in this start of the run: `progress` is what earlier
+    /// starts have come to.
+    pub fn new(prefix: String, summary: &Summary, work: &RegionWork, progress: Progress) -> Self {
         let going = summary.planned();
-        let next = match (work.apply && going > 0, summary.asks.is_some() || work.policy.approval) {
-            (false, _) => Next::End,
-            (true, true) => Next::Ask,
-            (true, false) => Next::Apply,
-        };
+        let asks = summary.asks.is_some() || work.policy.approval;
+        let next =
+            match (work.apply && going > 0 && progress != Progress::Finished, asks && progress != Progress::Approved) {
+                (false, _) => Next::End,
+                (true, true) => Next::Ask,
+                (true, false) => Next::Apply,
+            };
         Self {
             next,
             prefix,
@@ -239,7 +253,7 @@ impl StartedRegions {
     }
 }
 
-/// A plan that a run has made in a Region. It is written once, last, and whoever finds it finds the whole plan.
+/// The plan that a run has made in a Region. It is written last, and whoever finds it finds the whole plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PlanPointer {
@@ -247,6 +261,14 @@ pub struct PlanPointer {
     pub prefix: String,
     /// The plan in short.
     pub summary: Summary,
+}
+
+impl PlanPointer {
+    /// Whether a start of the run makes a plan of its own: this one is an earlier start's, it kept images of which it could
+    /// not tell whether they are in use, and nothing else of it is to be done.
+    pub fn is_to_be_made_again(&self, work: &RegionWork, finished: bool) -> bool {
+        self.summary.partial && self.summary.made_at < work.started_at && (finished || !work.apply)
+    }
 }
 
 /// What the plans of a Region have seen so far, for the next one.
@@ -313,13 +335,18 @@ pub fn plan_key(run: &str, region: &Region) -> String {
 }
 
 /// Prefix of the outcomes of a plan, with its end slash.
-pub fn outcomes_prefix(run: &str, region: &Region) -> String {
-    format!("{}outcomes/", region_prefix(run, region))
+pub fn outcomes_prefix(plan: &str) -> String {
+    format!("{plan}outcomes/")
 }
 
 /// Key of the outcomes of a batch of a plan; they sort by its number.
-pub fn outcomes_key(run: &str, region: &Region, batch: usize) -> String {
-    format!("{}{batch:05}.jsonl", outcomes_prefix(run, region))
+pub fn outcomes_key(plan: &str, batch: usize) -> String {
+    format!("{}{batch:05}.jsonl", outcomes_prefix(plan))
+}
+
+/// Key of a person's answer to a plan: it is asked for once.
+pub fn approval_key(plan: &str) -> String {
+    format!("{plan}approval.json")
 }
 
 /// Key of the mark that a plan is being undone. While it is there, the plan is not applied.
@@ -384,8 +411,20 @@ pub(crate) mod tests {
         let work = work(value);
         let mut summary = summary(&work, asks);
         summary.images.by_action.insert(Action::Deregister, going);
-        let plan = MadePlan::new("p/".into(), &summary, &work);
+        let plan = MadePlan::new("p/".into(), &summary, &work, Progress::New);
         CleanupSubject { work, plan: Some(plan), approval: None }
+    }
+
+    #[test]
+    fn what_is_finished_is_not_applied_again_and_what_was_agreed_to_not_asked_again() {
+        let work = work(json!({"apply": true, "approval": true}));
+        let mut summary = summary(&work, Some("all go"));
+        summary.images.by_action.insert(Action::Deregister, 3);
+        let next = |progress| MadePlan::new("p/".into(), &summary, &work, progress).next;
+        assert_eq!(
+            [Progress::New, Progress::Approved, Progress::Finished].map(next),
+            [Next::Ask, Next::Apply, Next::End]
+        );
     }
 
     fn next(value: Value, going: u64, asks: Option<&str>) -> Option<Next> {
@@ -400,6 +439,21 @@ pub(crate) mod tests {
         assert_eq!(next(json!({"apply": true}), 3, None), Some(Next::Apply));
         assert_eq!(next(json!({"apply": true}), 3, Some("all go")), Some(Next::Ask));
         assert_eq!(next(json!({"apply": true, "approval": true}), 3, None), Some(Next::Ask));
+    }
+
+    #[test]
+    fn a_plan_that_could_not_tell_is_made_again_by_a_later_start() {
+        let later = |apply: bool| RegionWork { started_at: Timestamp::constant(1, 0), ..work(json!({"apply": apply})) };
+        let pointer = |partial| {
+            let mut summary = summary(&work(json!({})), None);
+            summary.partial = partial;
+            PlanPointer { prefix: "p/".into(), summary }
+        };
+        let again = |partial, work: &RegionWork, finished| pointer(partial).is_to_be_made_again(work, finished);
+        assert!(again(true, &later(true), true) && again(true, &later(false), false));
+        assert!(!again(true, &later(true), false), "what it lets go goes first");
+        assert!(!again(false, &later(true), true) && !again(false, &later(false), false));
+        assert!(!again(true, &work(json!({"apply": true})), true), "a retry of the start that made it finds it");
     }
 
     fn refused(subject: &CleanupSubject, now: Timestamp) -> String {
@@ -509,9 +563,10 @@ pub(crate) mod tests {
         assert_eq!(started_key(run), format!("cleanups/{digits}/run.json"));
         assert_eq!(plan_key(run, &region), format!("cleanups/{digits}/us-east-1/plan.json"));
         assert_eq!(undo_key(run, &region), format!("cleanups/{digits}/us-east-1/undo.json"));
-        assert_eq!(outcomes_key(run, &region, 7), format!("cleanups/{digits}/us-east-1/outcomes/00007.jsonl"));
         let prefix = files_prefix(run, &region, Timestamp::constant(1_700_000_000, 123_000_000));
         assert_eq!(prefix, format!("cleanups/{digits}/us-east-1/1700000000123/"));
+        assert_eq!(outcomes_key(&prefix, 7), format!("{prefix}outcomes/00007.jsonl"));
+        assert_eq!(approval_key(&prefix), format!("{prefix}approval.json"));
         assert_eq!(part_key(&prefix, 3), format!("{prefix}plan-00003.jsonl"));
         assert_eq!(going_key(&prefix), format!("{prefix}going.jsonl"));
         assert_eq!(table_key(&prefix), format!("{prefix}plan.txt"));

@@ -1,0 +1,65 @@
+//! Owns reading what a clean-up left in the bucket: the lines of a plan that go, how they ended, and the like.
+
+use ami_backup_core::{
+    ErrorName, StepError,
+    cleanup::{
+        apply::ItemOutcome,
+        batch::Outcomes,
+        plan::Line,
+        run::{going_key, outcomes_prefix},
+    },
+};
+use serde::de::DeserializeOwned;
+
+use crate::Aws;
+
+impl Aws {
+    /// A JSON document of the backup bucket, or `None` if it is not there.
+    ///
+    /// # Errors
+    /// What S3 refused, or `Conflict` if it is not what it should be.
+    pub async fn read_json<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, StepError> {
+        let bucket = self.settings().backup_bucket()?;
+        let name = format!("s3://{bucket}/{key}");
+        let text = self.read_text(self.home(), bucket, key).await;
+        let text = text.map_err(|failure| failure.into_step_error(format!("read {name}")))?;
+        text.map(|text| parsed(&name, &text)).transpose()
+    }
+
+    /// The lines of a plan that go.
+    ///
+    /// # Errors
+    /// What S3 refused, or `Conflict` if they are not there or cannot be read.
+    pub async fn plan_going(&self, prefix: &str) -> Result<Vec<Line>, StepError> {
+        let bucket = self.settings().backup_bucket()?;
+        let key = going_key(prefix);
+        let name = format!("s3://{bucket}/{key}");
+        let text = self.read_text(self.home(), bucket, &key).await;
+        let text = text.map_err(|failure| failure.into_step_error(format!("read {name}")))?;
+        let gone = || StepError::new(ErrorName::Conflict, format!("read {name}"), "it is not there");
+        text.ok_or_else(gone)?.lines().map(|line| parsed(&name, line)).collect()
+    }
+
+    /// How the items of a plan ended so far, in any start of the run.
+    ///
+    /// # Errors
+    /// What S3 refused, or `Conflict` if a file cannot be read: what it says went must not be tried as if it had not.
+    pub async fn plan_outcomes(&self, plan: &str) -> Result<Outcomes, StepError> {
+        let bucket = self.settings().backup_bucket()?;
+        let prefix = outcomes_prefix(plan);
+        let name = format!("s3://{bucket}/{prefix}");
+        let keys = self.keys(bucket, &prefix).await.map_err(|f| f.into_step_error(format!("list {name}")))?;
+        let texts = self.read_texts(bucket, &keys).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
+        let mut outcomes = Outcomes::new();
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            let outcome: ItemOutcome = parsed(&name, line)?;
+            outcomes.insert(outcome.id.clone(), outcome);
+        }
+        Ok(outcomes)
+    }
+}
+
+fn parsed<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, StepError> {
+    serde_json::from_str(text)
+        .map_err(|error| StepError::new(ErrorName::Conflict, format!("read {name}"), error.to_string()))
+}
