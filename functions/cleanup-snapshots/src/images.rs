@@ -54,13 +54,22 @@ pub(crate) async fn apply(
                 Ok(()) => end(ItemResult::Done, &[]),
                 Err(failure) => refused(work, id.as_str(), line.action, failure)?,
             },
-            // It stays, and that is no success.
-            (Again::Go, Some(Checked::Unknown(why))) => end(ItemResult::Failed, &[Reason::CannotTell(why.clone())]),
+            // Somebody may have removed it in the middle of the look. Else it stays, and that is no success.
+            (Again::Go, Some(Checked::Unknown(why))) => match is_there(aws, work, id).await? {
+                true => end(ItemResult::Failed, &[Reason::CannotTell(why.clone())]),
+                false => end(ItemResult::Gone, &[]),
+            },
             (Again::Go, None) => end(ItemResult::Failed, &[Reason::CannotTell("it was not looked at".into())]),
         };
         done.push(outcome);
     }
     Ok(())
+}
+
+async fn is_there(aws: &Aws, work: &RegionWork, id: &ImageId) -> Result<bool, StepError> {
+    let found = aws.own_images(&work.region, std::slice::from_ref(id)).await;
+    let found = found.map_err(|failure| failure.into_step_error(format!("look at {id} once more")))?;
+    Ok(!found.is_empty())
 }
 
 async fn go(

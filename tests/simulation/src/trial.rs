@@ -137,6 +137,7 @@ pub fn run(product: &Rc<Product>, trial: &Trial, expected: Option<&Things>) -> O
             spawner,
             touched: Rc::default(),
             used: Rc::default(),
+            launched: Rc::default(),
             complaints: Vec::new(),
             said_by_both: String::new(),
             beside_a_stopped_one: false,
@@ -166,6 +167,8 @@ struct Running {
     touched: Rc<RefCell<BTreeSet<String>>>,
     /// Since when each image is in use.
     used: Rc<RefCell<BTreeMap<String, Timestamp>>>,
+    /// Images of which somebody launched an instance.
+    launched: Rc<RefCell<BTreeSet<String>>>,
     complaints: Vec<String>,
     /// What the first execution and the one beside it said in the end, if there were two.
     said_by_both: String,
@@ -207,6 +210,8 @@ impl Running {
         for (earlier, later) in [(&before, &between), (&between, &things)] {
             self.complaints.extend(rules::nothing_good_is_removed(earlier, later, &touched));
         }
+        // EC2 writes on an image that somebody launched it.
+        touched.extend(self.launched.borrow().iter().cloned());
         self.complaints.extend(rules::nothing_of_others_is_changed(&before, &things, &touched));
         self.complaints.extend(rules::nothing_is_made_twice(&before, &things, &touched));
         self.complaints.extend(rules::everything_is_tagged(&before, &things, &calls, &touched));
@@ -335,7 +340,7 @@ impl Running {
     fn person(&self, after: SignedDuration, deed: Deed, to: u32) {
         let (timeline, touched) = (self.deployment.timeline.clone(), Rc::clone(&self.touched));
         let (simulator, objects) = (self.deployment.simulator.clone(), self.deployment.objects.clone());
-        let used = Rc::clone(&self.used);
+        let (used, launched) = (Rc::clone(&self.used), Rc::clone(&self.launched));
         let doing = async move {
             timeline.sleep(after).await;
             simulator.settle().await;
@@ -363,6 +368,7 @@ impl Running {
             let now = timeline.now();
             match deed {
                 Deed::Launch if image.state == "available" => {
+                    launched.borrow_mut().insert(image.id.clone());
                     world.launch(&image.id, &format!("i-0b{:015x}", now.as_millisecond()), now);
                     used.borrow_mut().entry(image.id.clone()).or_insert(now);
                     return;
