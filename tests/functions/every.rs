@@ -38,6 +38,7 @@ const SITUATIONS: &[(&str, &str)] = &[
     ("ask-approval", "asks"),
     ("cleanup-snapshots", "new"),
     ("report-cleanup", "applied"),
+    ("undo-cleanup", "all back"),
 ];
 
 /// What a clean-up of the demo's account is asked for.
@@ -96,7 +97,7 @@ async fn prepared_on(stage: Stage, function: &str, situation: &str) -> (Stage, V
         }
         ("start-export", _) => legs(&stage, image).await["export"].clone(),
         ("select-regions", _) => cleanup(),
-        ("plan-cleanup" | "ask-approval" | "cleanup-snapshots" | "report-cleanup", situation) => {
+        ("plan-cleanup" | "ask-approval" | "cleanup-snapshots" | "report-cleanup" | "undo-cleanup", situation) => {
             let started = good(&stage, "select-regions", cleanup()).await;
             let turn = started["regions"][0].clone();
             if (function, situation) == ("plan-cleanup", "new") {
@@ -107,6 +108,16 @@ async fn prepared_on(stage: Stage, function: &str, situation: &str) -> (Stage, V
                 "plan-cleanup" => turn,
                 "ask-approval" => json!({"token": "t", "turn": planned}),
                 "cleanup-snapshots" => planned,
+                "undo-cleanup" => {
+                    good(&stage, "cleanup-snapshots", planned).await;
+                    let mut turn = json!({"subject": {"input": {"run": "c"}}});
+                    // Each turn does what the one before has made possible, so that none is like another but the last: the
+                    // machine is tried in all of them.
+                    while turn["status"] != "DONE" {
+                        turn = good(&stage, "undo-cleanup", turn).await;
+                    }
+                    turn
+                }
                 _ => {
                     good(&stage, "cleanup-snapshots", planned).await;
                     json!({"started": started["started"], "ended": [{"region": HOME, "result": "OK"}]})

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop at the first surprise")]
 
 mod check_image;
+mod cleanup;
 mod copy;
 mod create;
 mod driver;

@@ -2,6 +2,8 @@
 //! of, and it notices what is wrong with them.
 #![expect(clippy::expect_used, reason = "a test may stop at the first surprise")]
 
+mod cleanup;
+
 use std::{collections::BTreeMap, rc::Rc};
 
 use ami_backup_engine::Machine;

@@ -3,7 +3,6 @@
 use ami_backup_core::{
     failure::AwsFailure,
     id::{ImageId, Region, SnapshotId},
-    tags::Tags,
 };
 use aws_sdk_ec2::types::{SnapshotAttributeName, Tag};
 
@@ -95,13 +94,18 @@ impl Aws {
         request.send().await.map(|_| ()).map_err(|error| call.failed(error))
     }
 
-    /// Takes tags of these keys and values off images and snapshots. What does not carry them is left as it is.
+    /// Takes tags of these keys off images and snapshots, whatever their values. What does not carry them is left as it is.
     ///
     /// # Errors
     /// What EC2 refused.
-    pub async fn delete_tags(&self, region: &Region, resource_ids: &[String], tags: &Tags) -> Result<(), AwsFailure> {
+    pub async fn delete_tags(
+        &self,
+        region: &Region,
+        resource_ids: &[String],
+        keys: &[String],
+    ) -> Result<(), AwsFailure> {
         let call = Call::new("ec2:DeleteTags", region);
-        let tags = tags.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect();
+        let tags = keys.iter().map(|key| Tag::builder().key(key).build()).collect();
         let request = self.ec2(region).delete_tags().set_resources(Some(resource_ids.to_vec()));
         request.set_tags(Some(tags)).send().await.map(|_| ()).map_err(|error| call.failed(error))
     }

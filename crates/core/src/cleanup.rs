@@ -22,4 +22,5 @@ pub mod report;
 pub mod retention;
 pub mod run;
 pub mod summary;
+pub mod undo;
 pub mod usage;

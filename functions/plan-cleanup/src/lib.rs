@@ -53,7 +53,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Re
     let judged = judge(&account, &work.policy, now)?;
     let checks = check(aws, work, &account, &judged).await?;
     let (checks, pending) = if work.policy.usage_reports {
-        reports::add(aws, work, checks, now, is_late(&turn, now)).await?
+        reports::add(aws, work, &account.account_id, checks, now, is_late(&turn, now)).await?
     } else {
         (checks, 0)
     };

@@ -19,7 +19,7 @@ const FRESH: SignedDuration = SignedDuration::from_hours(24);
 /// Images of one call.
 const IMAGES: usize = 100;
 
-/// What reports say of the images that are free to go by all else, and how many are being made. When it is `late`,
+/// What reports say of the use by accounts other than the `own` of the images that are free to go by all else, and how many are being made. When it is `late`,
 /// nothing is waited for: what is not known keeps its image.
 ///
 /// # Errors
@@ -27,6 +27,7 @@ const IMAGES: usize = 100;
 pub(crate) async fn add(
     aws: &Aws,
     work: &RegionWork,
+    own: &str,
     mut checks: Checks,
     now: Timestamp,
     late: bool,
@@ -44,7 +45,7 @@ pub(crate) async fn add(
             }
         };
         for image in some {
-            match one(aws, work, image, &reports, now).await? {
+            match one(aws, work, own, image, &reports, now).await? {
                 Answer::Known(checked) => drop(checks.insert(image.clone(), checked)),
                 Answer::Pending if late => {
                     let why = "the report on its usage by other accounts was not ready in time";
@@ -65,6 +66,7 @@ enum Answer {
 async fn one(
     aws: &Aws,
     work: &RegionWork,
+    own: &str,
     image: &ImageId,
     reports: &[UsageReport],
     now: Timestamp,
@@ -79,10 +81,11 @@ async fn one(
     let unknown = |why: String| Ok(Answer::Known(Checked::Unknown(why)));
     match newest.map(|report| (report, report.state.as_str())) {
         Some((report, "available")) => match aws.usage_report_accounts(&work.region, &report.report_id).await {
-            Ok(accounts) if accounts.is_empty() => Ok(Answer::Known(Checked::Free)),
             Ok(accounts) => {
-                let by = |id| Reason::InUse(Use { by: User::Account, id });
-                Ok(Answer::Known(Checked::Held(accounts.into_iter().map(by).collect())))
+                // What the own account uses, its listings say, by the rules of the policy and without a day's lag.
+                let others = accounts.into_iter().filter(|account| account != own);
+                let held: Vec<_> = others.map(|id| Reason::InUse(Use { by: User::Account, id })).collect();
+                Ok(Answer::Known(if held.is_empty() { Checked::Free } else { Checked::Held(held) }))
             }
             Err(failure) => unknown(told(failure)?),
         },

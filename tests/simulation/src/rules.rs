@@ -288,6 +288,15 @@ pub fn retired(roles: &BTreeMap<&'static str, Value>, before: &Things, calls: &[
     ours.filter(|thing| ids.contains(&thing.id)).map(|thing| thing.id.clone()).collect()
 }
 
+/// What came back from the Recycle Bin, with the tags that it had.
+pub fn restored(calls: &[Call]) -> Touched {
+    let restores = ["RestoreImageFromRecycleBin", "RestoreSnapshotFromRecycleBin"];
+    let calls = calls.iter().filter(|call| restores.contains(&call.action.as_str()));
+    calls
+        .flat_map(|call| ["ImageId", "SnapshotId"].into_iter().filter_map(|name| call.parameters.get(name).cloned()))
+        .collect()
+}
+
 /// What a clean-up removes is ours, expires, is in nobody's use, and is not the newest good backup of its source; and no
 /// image that stays loses a snapshot. What comes into use while it is being removed may still go.
 pub fn what_goes_may_go(

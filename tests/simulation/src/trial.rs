@@ -206,7 +206,7 @@ impl Running {
         // What is the work of a clean-up has rules of its own.
         let removed = rules::retired(&self.product.roles, &before, &calls);
         self.complaints.extend(rules::what_goes_may_go(&before, &things, &calls, &self.used.borrow(), &touched));
-        touched.extend(removed);
+        touched.extend(removed.into_iter().chain(rules::restored(&calls)));
         for (earlier, later) in [(&before, &between), (&between, &things)] {
             self.complaints.extend(rules::nothing_good_is_removed(earlier, later, &touched));
         }

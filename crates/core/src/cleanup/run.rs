@@ -384,6 +384,11 @@ pub fn report_key(run: &str, started_at: Timestamp) -> String {
     format!("{}{}/report.jsonl", run_prefix(run), started_at.as_millisecond())
 }
 
+/// Key of the report of bringing back what a run removed.
+pub fn undo_report_key(run: &str, first_tried_at: Timestamp) -> String {
+    format!("{}undo/{}/report.jsonl", run_prefix(run), first_tried_at.as_millisecond())
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use serde_json::{Value, json};
@@ -572,6 +577,7 @@ pub(crate) mod tests {
         assert_eq!(table_key(&prefix), format!("{prefix}plan.txt"));
         assert_eq!(known_key(&region), "cleanups/known/us-east-1.json");
         let at = Timestamp::constant(1_700_000_000, 0);
+        assert_eq!(undo_report_key(run, at), format!("cleanups/{digits}/undo/1700000000000/report.jsonl"));
         assert_eq!(report_key(run, at), format!("cleanups/{digits}/1700000000000/report.jsonl"));
     }
 }
