@@ -87,7 +87,7 @@ impl ErrorName {
             }
             Self::ResourceFailed => "look at the reason, then start the same run again: it makes a new attempt",
             Self::DeadlineExceeded => {
-                "start the same run again to go on waiting, or allow more time with `deadlineMinutes`"
+                "start the same run again to go on waiting, or allow more time where the input has a `deadlineMinutes`"
             }
             Self::Conflict => "a person has to decide which one is right",
             Self::AccessDenied => "an operator has to grant the permission to the function's role",

@@ -37,7 +37,7 @@ pub(crate) async fn read_known(aws: &Aws, work: &RegionWork) -> Result<Known, St
     Ok(aws.read_json(&known_key(&work.region)).await?.unwrap_or_default())
 }
 
-/// Writes a plan. If another start of the run has written one meanwhile, that one counts.
+/// Writes a plan, over one that it `replaces`. Else, if another start of the run has written one meanwhile, that one counts.
 ///
 /// # Errors
 /// What S3 refused.
@@ -48,6 +48,7 @@ pub(crate) async fn write(
     plan: &Plan<'_>,
     known: Known,
     now: Timestamp,
+    replaces: bool,
 ) -> Result<PlanPointer, StepError> {
     let bucket = aws.settings().backup_bucket()?;
     let readings: BTreeMap<_, _> = account
@@ -68,18 +69,17 @@ pub(crate) async fn write(
     put(&known_key(&work.region), json(&known)?).await?;
     let pointer = PlanPointer { prefix, summary };
     let key = plan_key(&work.run, &work.region);
-    // Two starts of the run may be planning at once. Unless there is a plan of an earlier start, the first one counts.
+    if replaces {
+        put(&key, json(&pointer)?).await?;
+        return Ok(pointer);
+    }
+    // Another start of the run may have been planning at the same time, and was faster: its plan counts.
     let first = aws.write_text_once(bucket, &key, json(&pointer)?).await.map_err(refused(bucket, &key))?;
     if first {
         return Ok(pointer);
     }
     let gone = || StepError::new(ErrorName::Transient, format!("read s3://{bucket}/{key}"), "it is there and gone");
-    let there = read_pointer(aws, work).await?.ok_or_else(gone)?;
-    if there.summary.made_at >= work.started_at {
-        return Ok(there);
-    }
-    put(&key, json(&pointer)?).await?;
-    Ok(pointer)
+    read_pointer(aws, work).await?.ok_or_else(gone)
 }
 
 fn refused(bucket: &BucketName, key: &str) -> impl FnOnce(AwsFailure) -> StepError {

@@ -39,11 +39,12 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Re
     let turn = turn.begun(now, LEAST_BUDGET);
     // The look outlives the turn, which moves on.
     let work = &turn.subject.work.clone();
-    if let Some(pointer) = files::read_pointer(aws, work).await? {
+    let earlier = files::read_pointer(aws, work).await?;
+    if let Some(pointer) = &earlier {
         let going = aws.plan_going(&pointer.prefix).await?;
         let finished = is_finished(&going, &aws.plan_outcomes(&pointer.prefix).await?);
         if !pointer.is_to_be_made_again(work, finished) {
-            return resumed(aws, turn, &pointer, finished).await;
+            return resumed(aws, turn, pointer, finished).await;
         }
     }
     let doing = format!("plan the clean-up {}", work.run);
@@ -61,7 +62,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Re
         return turn.in_progress(&format!("{pending} reports on the usage of images are being made"), None, &look);
     }
     let plan = Plan::new(&account, judged, &checks, &work.policy, now);
-    let pointer = files::write(aws, work, &account, &plan, known, now).await?;
+    let pointer = files::write(aws, work, &account, &plan, known, now, earlier.is_some()).await?;
     Ok(planned(turn, &pointer, Progress::New, None))
 }
 

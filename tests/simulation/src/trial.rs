@@ -311,7 +311,9 @@ impl Running {
         let mut documents = Documents::read(ended, &things, before, &self.deployment.objects).await;
         // What two starts side by side made, one of them has named.
         documents.text.push_str(&self.said_by_both);
-        let touched = self.touched.borrow().clone();
+        let mut touched = self.touched.borrow().clone();
+        // What came back from the bin is what was there before, and not left behind.
+        touched.extend(rules::restored(&self.deployment.simulator.calls().all()));
         let answers = history::answers(&self.deployment.engine.histories());
         let finished = Finished { ended, things, documents, answers };
         self.complaints.extend(rules::success_is_whole(&finished));

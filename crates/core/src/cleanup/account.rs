@@ -73,6 +73,11 @@ impl Source {
         }
     }
 
+    /// Whether it holds what passes by itself: dozens today and none tomorrow is no sign of an outage.
+    const fn is_fleeting(self) -> bool {
+        matches!(self, Self::Tasks | Self::RecycleBin)
+    }
+
     /// As a person says it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -98,7 +103,7 @@ pub type Readings = BTreeMap<Source, Result<u64, String>>;
 const SMALLEST_COMPARED: u64 = 20;
 
 /// Refuses to decide by what cannot be trusted: a listing that failed or was not made, that is below the policy's floor,
-/// or that has shrunk to less than half of what the last plan saw. An empty answer of a service that has an outage looks
+/// or that has shrunk to less than half of what the last plan saw where the policy has no floor for it. An empty answer of a service that has an outage looks
 /// like an account in which nothing is in use.
 ///
 /// # Errors
@@ -119,9 +124,15 @@ pub fn trusted(
             Some(Err(reason)) => return refuse(reason.clone()),
             None => return refuse("it was not done".into()),
         };
-        let floor = policy.floors.get(source).copied().unwrap_or(0);
-        if count < floor {
-            return refuse(format!("there are {count}, and by `floors` a healthy account has at least {floor}"));
+        if let Some(floor) = policy.floors.get(source) {
+            if count < *floor {
+                return refuse(format!("there are {count}, and by `floors` a healthy account has at least {floor}"));
+            }
+            // The operator knows how few there may be.
+            continue;
+        }
+        if source.is_fleeting() {
+            continue;
         }
         let before = last.get(source).copied().unwrap_or(0);
         if before >= SMALLEST_COMPARED && count < before.div_ceil(2) {
@@ -418,10 +429,14 @@ pub(crate) mod tests {
             refused(&readings, &[], &[], "it was not done");
             let mut readings = all_read();
             refused(&readings, &[(*source, 101)], &[], "at least 101");
-            refused(&readings, &[], &[(*source, 201)], "the last plan saw 201");
+            if !source.is_fleeting() {
+                refused(&readings, &[], &[(*source, 201)], "the last plan saw 201");
+            }
             readings.insert(*source, Ok(0));
             refused(&readings, &[(*source, 1)], &[], "there are 0");
-            refused(&readings, &[], &[(*source, 20)], "there are 0");
+            if !source.is_fleeting() {
+                refused(&readings, &[], &[(*source, 20)], "there are 0");
+            }
         }
     }
 
@@ -430,7 +445,12 @@ pub(crate) mod tests {
         let readings = all_read();
         let all = |count: u64| Source::ALL.iter().map(|source| (*source, count)).collect::<BTreeMap<_, _>>();
         trusted(&readings, &strict(all(100)), &all(200), &region())?;
-        trusted(&readings, &strict(all(0)), &all(199), &region())?;
+        trusted(&readings, &strict(BTreeMap::new()), &all(200), &region())?;
+        trusted(&readings, &strict(BTreeMap::new()), &all(199), &region())?;
+        trusted(&readings, &strict(all(1)), &all(1_000), &region())?;
+        let fleeting = [Source::Tasks, Source::RecycleBin];
+        assert!(Source::ALL.iter().all(|source| source.is_fleeting() == fleeting.contains(source)));
+        trusted(&readings, &strict(BTreeMap::new()), &fleeting.map(|source| (source, 1_000)).into(), &region())?;
         let empty: Readings = Source::ALL.iter().map(|source| (*source, Ok(0))).collect();
         trusted(&empty, &strict(BTreeMap::new()), &all(19), &region())
     }

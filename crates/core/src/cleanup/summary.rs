@@ -77,6 +77,9 @@ pub struct Summary {
     /// failed for long. At most [`MOST_TOO_OLD`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub too_old: Vec<String>,
+    /// Whether the policy keeps by age.
+    #[serde(skip)]
+    ages: bool,
     /// How many each listing held: what the next plan compares its own with.
     pub readings: BTreeMap<Source, u64>,
 }
@@ -107,6 +110,7 @@ impl Summary {
             going: Sizes::default(),
             bin_keeps_snapshots_shorter: 0,
             too_old: Vec::new(),
+            ages: request.policy.retention.as_ref().is_some_and(|retention| retention.days > 0),
             readings,
         }
     }
@@ -146,12 +150,15 @@ impl Summary {
         }
     }
 
-    /// Nothing keeps the last good backup of a family but that it is the last.
+    /// The last good backup of a family is too old if nothing but that it is the last keeps it; under a policy that keeps by
+    /// age, if it is older than that, and only its place among others keeps it.
     fn notice_old(&mut self, line: &Line) {
-        if let (Line::Image(image), [only]) = (line, line.reasons())
-            && only.code == "last-good"
-            && self.too_old.len() < MOST_TOO_OLD
-        {
+        let Line::Image(image) = line else { return };
+        let places = ["last-good", "among-newest", "newest-of-period"];
+        let by_place = line.reasons().iter().all(|reason| places.contains(&&*reason.code));
+        let last_good = line.reasons().iter().any(|reason| reason.code == "last-good");
+        let alone = line.reasons().len() == 1;
+        if last_good && (alone || (self.ages && by_place)) && self.too_old.len() < MOST_TOO_OLD {
             self.too_old.extend(image.family.clone());
         }
     }
@@ -172,7 +179,7 @@ impl Summary {
     }
 
     fn write(&self, text: &mut String, going: &[Line]) -> std::fmt::Result {
-        let kind = if self.apply { "to be applied" } else { "a dry run: nothing is changed" };
+        let kind = if self.apply { "to be applied" } else { "made by a dry run, which changes nothing" };
         writeln!(
             text,
             "Clean-up of account {} in {}, run {}, policy {}",
@@ -298,6 +305,17 @@ mod tests {
         assert_eq!(going.len(), 2);
     }
 
+    /// Case 28: that all backups are older than the policy keeps is said, also where their number keeps some.
+    #[test]
+    fn a_last_good_backup_that_only_its_place_keeps_is_too_old() {
+        let old = |more: serde_json::Value| summed(&account(vec![image(1, 300), image(2, 400)]), more).0.too_old;
+        let family = vec!["source i-12345678, x86_64".to_owned()];
+        assert_eq!(old(json!({"retention": {"days": 30}})), family);
+        assert_eq!(old(json!({"retention": {"newest": 2, "days": 30, "monthly": 1}})), family);
+        assert_eq!(old(json!({"retention": {"days": 301}})), Vec::<String>::new());
+        assert_eq!(old(json!({"retention": {"newest": 2}})), Vec::<String>::new(), "a number says nothing of age");
+    }
+
     /// Case 80: what was provisioned is never sold as what is freed.
     #[test]
     fn provisioned_and_freed_are_two_numbers() {
@@ -321,7 +339,7 @@ mod tests {
         let place = |part: &str| table.find(part).unwrap_or_else(|| panic!("{part} is missing from\n{table}"));
         let parts = [
             "account 111122223333 in us-east-1, run r, policy weekly",
-            "a dry run: nothing is changed",
+            "made by a dry run, which changes nothing",
             "images           3   1 KEEP, 2 DEREGISTER",
             "snapshots        3   1 KEEP, 2 DELETE_SNAPSHOT",
             "What goes",
