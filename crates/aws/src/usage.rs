@@ -51,6 +51,8 @@ pub struct NamedPin {
 /// Versions of launch templates, and who launches from which.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Templates {
+    /// How many templates there are.
+    pub count: u64,
     /// Versions.
     pub versions: Vec<TemplateVersion>,
     /// What groups and fleets launch from.
@@ -193,7 +195,7 @@ impl Aws {
         let new = |one: &TemplateVersion| !listed.contains(&(&*one.template_id, one.number));
         let more: Vec<TemplateVersion> = more.into_iter().flatten().filter(new).collect();
         versions.extend(more);
-        Ok(Templates { versions, pins })
+        Ok(Templates { count: u64::try_from(latest.len()).unwrap_or(u64::MAX), versions, pins })
     }
 
     /// The id of each template by its name, and the number of its latest version by its id.

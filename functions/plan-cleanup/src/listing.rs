@@ -132,7 +132,8 @@ async fn users(aws: &Aws, work: &RegionWork) -> Result<(Uses, Vec<(Source, u64)>
         (Source::Tasks, count(tasks.len())),
         (Source::AutoScalingGroups, groups.count),
         (Source::Fleets, fleets.count),
-        (Source::LaunchTemplateVersions, count(templates.versions.len())),
+        // Templates, and not versions: of these, another policy lists others.
+        (Source::LaunchTemplateVersions, templates.count),
     ];
     uses.add_launch_templates(&templates.versions, &templates.pins, which);
     groups.seen.into_iter().chain(fleets.seen).chain(configurations).for_each(|seen| uses.see(seen));
