@@ -28,6 +28,8 @@ from .processes import (
 ROOT = Path(__file__).resolve().parent.parent
 BINARIES = ROOT / "target" / "debug"
 DEMO_ACCOUNT = ROOT / "tests" / "simulator" / "accounts" / "demo.json"
+# What it stands in for beside another engine, by the ends of the names of the SDKs' AWS_ENDPOINT_URL_….
+SERVICES = {"ec2": "EC2", "autoscaling": "AUTO_SCALING", "rbin": "RBIN"}
 
 
 def launch(
@@ -55,6 +57,11 @@ def launch(
     child = start(command, log, clean_environment(), ROOT, outlive)
     wait_until("the simulator", lambda: _address(ready) is not None, child, log, seconds)
     return child, str(_address(ready))
+
+
+def environment(url: str) -> dict[str, str]:
+    """The environment by which an SDK, and the aws CLI, finds the simulator's services at `url`."""
+    return {f"AWS_ENDPOINT_URL_{name}": url for name in SERVICES.values()}
 
 
 def _address(ready: Path) -> str | None:

@@ -32,6 +32,8 @@ HOME_REGION = CREDENTIALS["AWS_REGION"]
 # Long enough for any call of a function to processes on the same machine, and short enough to wait for when a
 # reply never comes.
 FUNCTION_TIMEOUT_SECONDS = 8
+# Long enough for a plan to have to wait for it.
+USAGE_REPORT_MS = 1_500
 # A process of ours has one of these in its command line; another that has taken over an old process id has not.
 _OURS = ("local.launch_ministack", "simulated-aws")
 
@@ -89,7 +91,8 @@ class Stack:
         self.directory.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.ministack = f"http://{LOOPBACK}:{port}"
-        process, self.simulator = simulator.launch(self.directory, simulator.DEMO_ACCOUNT, self.ministack, self.outlive)
+        account = _quick(simulator.DEMO_ACCOUNT, self.directory / "account.json")
+        process, self.simulator = simulator.launch(self.directory, account, self.ministack, self.outlive)
         self._started("simulator", process)
         process = ministack.launch(self.directory, port, self.simulator, self.outlive)
         self._started("ministack", process)
@@ -138,9 +141,10 @@ class Stack:
         return bool(running)
 
     def client(self, service: str, region: str = HOME_REGION) -> Any:
-        """A boto3 client: EC2 is the simulator, everything else MiniStack. Making one takes a while, so it is kept."""
+        """A boto3 client: EC2 and what belongs to it is the simulator, everything else MiniStack. Making one takes a
+        while, so it is kept."""
         if (service, region) not in self._clients:
-            endpoint = self.simulator if service == "ec2" else self.ministack
+            endpoint = self.simulator if service in simulator.SERVICES else self.ministack
             client = self._session.client(service, endpoint_url=endpoint, region_name=region)
             self._clients[service, region] = client
         return self._clients[service, region]
@@ -148,6 +152,14 @@ class Stack:
     def administration(self) -> simulator.Administration:
         """The simulator's administration paths."""
         return simulator.Administration(self.simulator)
+
+
+def _quick(account: Path, file: Path) -> Path:
+    """The account in which EC2 has a report on the usage of an image ready at once, and not only after a minute."""
+    described = json.loads(account.read_text(encoding="utf-8"))
+    described["settings"]["usageReportMs"] = USAGE_REPORT_MS
+    file.write_text(json.dumps(described), encoding="utf-8")
+    return file
 
 
 def _how_to(stack: Stack) -> str:
@@ -175,7 +187,7 @@ MiniStack {stack.ministack} · simulated EC2 {stack.simulator} · logs in {stack
 
 
 def _write_environment(stack: Stack) -> None:
-    values = {"AWS_ENDPOINT_URL": stack.ministack, "AWS_ENDPOINT_URL_EC2": stack.simulator, **CREDENTIALS}
+    values = {"AWS_ENDPOINT_URL": stack.ministack, **simulator.environment(stack.simulator), **CREDENTIALS}
     lines = [f"export {name}={value}" for name, value in values.items()]
     (stack.directory / "env").write_text("\n".join(lines) + "\nunset AWS_PROFILE AWS_SESSION_TOKEN\n", encoding="utf-8")
 
