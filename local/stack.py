@@ -32,8 +32,6 @@ HOME_REGION = CREDENTIALS["AWS_REGION"]
 # Long enough for any call of a function to processes on the same machine, and short enough to wait for when a
 # reply never comes.
 FUNCTION_TIMEOUT_SECONDS = 8
-# Long enough for a plan to have to wait for it.
-USAGE_REPORT_MS = 1_500
 # A process of ours has one of these in its command line; another that has taken over an old process id has not.
 _OURS = ("local.launch_ministack", "simulated-aws")
 
@@ -91,7 +89,7 @@ class Stack:
         self.directory.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.ministack = f"http://{LOOPBACK}:{port}"
-        account = _quick(simulator.DEMO_ACCOUNT, self.directory / "account.json")
+        account = simulator.with_quick_reports(simulator.DEMO_ACCOUNT, self.directory / "account.json")
         process, self.simulator = simulator.launch(self.directory, account, self.ministack, self.outlive)
         self._started("simulator", process)
         process = ministack.launch(self.directory, port, self.simulator, self.outlive)
@@ -152,14 +150,6 @@ class Stack:
     def administration(self) -> simulator.Administration:
         """The simulator's administration paths."""
         return simulator.Administration(self.simulator)
-
-
-def _quick(account: Path, file: Path) -> Path:
-    """The account in which EC2 has a report on the usage of an image ready at once, and not only after a minute."""
-    described = json.loads(account.read_text(encoding="utf-8"))
-    described["settings"]["usageReportMs"] = USAGE_REPORT_MS
-    file.write_text(json.dumps(described), encoding="utf-8")
-    return file
 
 
 def _how_to(stack: Stack) -> str:
