@@ -98,7 +98,8 @@ class Stack:
         endpoints = {"EndpointUrl": self.ministack, "Ec2EndpointUrl": self.simulator}
         if self._s3_for_functions:
             endpoints["S3EndpointUrl"] = self._s3_for_functions(self.ministack)
-        parameters = {"MinimumWaitSeconds": "1", "FunctionTimeoutSeconds": str(FUNCTION_TIMEOUT_SECONDS), **endpoints}
+        time_outs = dict.fromkeys(("FunctionTimeoutSeconds", "PlanTimeoutSeconds"), str(FUNCTION_TIMEOUT_SECONDS))
+        parameters = {"MinimumWaitSeconds": "1", **time_outs, **endpoints}
         self.outputs = Deployment(self._session, self.ministack, ROOT, simulator.BINARIES).run(parameters)
         self._write()
 
