@@ -26,6 +26,7 @@ from .stack import ROOT, STATE, Stack
 
 IMAGE = "ami-0a1b2c3d4e5f60001"
 STORED = {"run": "before", "imageIds": [IMAGE]}
+CLEANUP = {"run": "faults", "retention": {"newest": 2}, "apply": True}
 SIDE_BY_SIDE = 3
 # What a call that only looks begins with.
 _LOOKS = ("Describe", "Get", "Head", "List")
@@ -56,6 +57,8 @@ SCENARIOS = {
     ],
     "restore": [Step("Backup", STORED), Step("Restore", {"imageId": IMAGE, "run": "faults"})],
     "register": [Step("Backup", STORED), Step("Restore", {"imageId": IMAGE, "fromSnapshots": True, "run": "faults"})],
+    "cleanup": [Step("Cleanup", CLEANUP)],
+    "undo": [Step("Cleanup", {**CLEANUP, "usageReports": False}), Step("Undo", {"run": CLEANUP["run"]})],
 }
 
 
@@ -102,8 +105,15 @@ def end_state(stack: Stack) -> dict[str, Any]:
         state[f"snapshots described in {region}"] = sorted(map(_without_identity, found))
     for bucket in ("BackupBucketName", "ExportBucketName"):
         keys = [key for key in inventory.objects(stack, stack.outputs[bucket]) if not key.startswith("runs/")]
-        state[f"objects in {bucket}"] = sorted(map(_without_identity, keys))
+        state[f"objects in {bucket}"] = _objects(keys)
     return state
+
+
+def _objects(keys: list[str]) -> list[str]:
+    """Objects by their keys. A plan of which nobody heard is made again, in a folder that is called after the moment:
+    of what a clean-up writes, each thing is there once or more often."""
+    plans = {re.sub(r"/\d{13}/", "/…/", key) for key in keys if key.startswith("cleanups/")}
+    return sorted(plans) + sorted(_without_identity(key) for key in keys if not key.startswith("cleanups/"))
 
 
 def _tags(resource: dict[str, Any]) -> dict[str, str]:

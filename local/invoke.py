@@ -37,34 +37,39 @@ TIMEOUT_SECONDS = 60
 
 
 def call(function: str, event: bytes, directory: Path) -> Any:
-    """The answer of `function` to `event`; its log is left in `directory`."""
+    """The answer of `function` to `event` on a simulator of its own; the logs are left in `directory`."""
+    aws, endpoint = simulator.launch(directory, simulator.DEMO_ACCOUNT)
+    try:
+        return call_at(endpoint, function, event, directory)
+    finally:
+        stop_child(aws)
+
+
+def call_at(endpoint: str, function: str, event: bytes, directory: Path) -> Any:
+    """The answer of `function` to `event`, for which AWS is at `endpoint`; its log is left in `directory`."""
     binary = simulator.BINARIES / function
     if not binary.is_file():
         raise StackError(f"{binary} is not there: run `cargo build --workspace`, or mend the name")
     program = rie.emulator(STATE / "rie")
-    aws, endpoint = simulator.launch(directory, simulator.DEMO_ACCOUNT)
-    emulator = None
+    port, runtime_port = free_port(), free_port()
+    environment = clean_environment(
+        AWS_ENDPOINT_URL=endpoint,
+        AWS_LAMBDA_FUNCTION_NAME=function,
+        AWS_LAMBDA_FUNCTION_TIMEOUT=str(TIMEOUT_SECONDS),
+        **simulator.DEMO_SETTINGS,
+    )
+    command = [str(program), "--runtime-interface-emulator-address", f"{LOOPBACK}:{port}"]
+    command += ["--runtime-api-address", f"{LOOPBACK}:{runtime_port}", str(binary), "bootstrap"]
+    log = directory / "function.log"
+    emulator = start(command, log, environment, ROOT)
     try:
-        port, runtime_port = free_port(), free_port()
-        environment = clean_environment(
-            AWS_ENDPOINT_URL=endpoint,
-            AWS_LAMBDA_FUNCTION_NAME=function,
-            AWS_LAMBDA_FUNCTION_TIMEOUT=str(TIMEOUT_SECONDS),
-            **simulator.DEMO_SETTINGS,
-        )
-        command = [str(program), "--runtime-interface-emulator-address", f"{LOOPBACK}:{port}"]
-        command += ["--runtime-api-address", f"{LOOPBACK}:{runtime_port}", str(binary), "bootstrap"]
-        log = directory / "function.log"
-        emulator = start(command, log, environment, ROOT)
         wait_until("the runtime interface emulator", lambda: listens(port), emulator, log, 20)
         url = f"http://{LOOPBACK}:{port}/2015-03-31/functions/function/invocations"
         request = urllib.request.Request(url, method="POST", data=event)
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS + 10) as reply:
             return json.loads(reply.read() or b"null")
     finally:
-        if emulator is not None:
-            stop_child(emulator)
-        stop_child(aws)
+        stop_child(emulator)
 
 
 def check(function: str, event: Path | None, quiet: bool) -> str | None:

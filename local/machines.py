@@ -2,7 +2,11 @@
 
 ``events/<machine>.<case>.json`` is the input; ``….expected.json`` beside it
 says how the execution ends: its `status`, its `error`, its `output` in part,
-and the cases that must have run `after` which this one makes sense.
+the cases that must have run `after` which this one makes sense, and the
+`approval` that a person gives when it asks.
+
+A clean-up leaves less than it found. So these cases come last, and each finds
+EC2's account as its file describes it.
 """
 
 from __future__ import annotations
@@ -14,15 +18,21 @@ from typing import Any
 
 from . import executions
 from .comparison import difference
+from .notices import Mailbox, Person
 from .processes import StackError, end_on_signals
 from .stack import ROOT, Stack
 
 EVENTS = ROOT / "events"
+# The machine that removes what the cases of others need.
+REMOVES = "cleanup"
+# A case that is not to ask ends badly if it does, instead of never.
+NOBODY = {"approved": False, "by": "nobody, for this case is not to ask"}
 
 
 def cases() -> dict[str, Path]:
-    """Every case by its name, `<machine>.<case>`."""
-    machines = sorted(path.name.removesuffix(".asl.json") for path in (ROOT / "state-machines").glob("*.asl.json"))
+    """Every case by its name, `<machine>.<case>`, in the order in which they run."""
+    machines = [path.name.removesuffix(".asl.json") for path in (ROOT / "state-machines").glob("*.asl.json")]
+    machines.sort(key=lambda machine: (machine == REMOVES, machine))
     found = {}
     for machine in machines:
         for path in sorted(EVENTS.glob(f"{machine}.*.json")):
@@ -36,12 +46,20 @@ def load(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def unasked(approval: dict[str, Any] | None, answered: int) -> str | None:
+    """What is wrong with how often a case asked for the approval that it expects, or nothing."""
+    if (approval is not None) == (answered > 0):
+        return None
+    return f"asked {answered} times" if approval is None else "never asked for an approval"
+
+
 class Runner:
     """Runs cases on one stack, each once, those that it is to come after first."""
 
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
         self._states = stack.client("stepfunctions")
+        self._mailbox = Mailbox(stack)
         self.results: dict[str, str | None] = {}
 
     def run(self, case: str) -> None:
@@ -55,10 +73,15 @@ class Runner:
         expected = load(path.with_name(f"{path.stem}.expected.json"))
         for earlier in expected.pop("after", []):
             self.run(earlier)
-        machine = self._stack.outputs[f"{case.split('.')[0].capitalize()}MachineArn"]
-        ended = executions.run(self._states, machine, load(path))
+        name = case.split(".")[0]
+        if name == REMOVES:
+            self._stack.administration().reset()
+        approval = expected.pop("approval", None)
+        person = Person(self._states, self._mailbox, approval or NOBODY)
+        machine = self._stack.outputs[f"{name.capitalize()}MachineArn"]
+        ended = executions.run(self._states, machine, load(path), look=person.look)
         found = {"status": ended.status, "error": ended.error, "cause": ended.cause, "output": ended.output}
-        self.results[case] = difference(expected, found, case)
+        self.results[case] = difference(expected, found, case) or unasked(approval, person.answered)
         verdict = self.results[case] or "as expected"
         print(f"{case}: {verdict} ({ended.seconds:.1f} s)", flush=True)
         if self.results[case]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from . import simulator
 from .processes import LOOPBACK, answers, clean_environment, start, wait_until
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def launch(directory: Path, port: int, ec2_endpoint: str | None, outlive: bool = False) -> subprocess.Popen[bytes]:
     """Start MiniStack on `port` and wait until it answers; its log and its files go below `directory`.
 
-    The functions that it runs inherit its environment: `ec2_endpoint` is where their EC2 calls go, everything
-    else comes back to MiniStack.
+    The functions that it runs inherit its environment: `ec2_endpoint` is where their calls of what the simulator
+    stands in for go, everything else comes back to MiniStack.
     """
     url = f"http://{LOOPBACK}:{port}"
     temporary = directory / "tmp"
@@ -31,7 +32,7 @@ def launch(directory: Path, port: int, ec2_endpoint: str | None, outlive: bool =
         "AWS_ENDPOINT_URL": url,
     }
     if ec2_endpoint:
-        settings["AWS_ENDPOINT_URL_EC2"] = ec2_endpoint
+        settings.update(simulator.environment(ec2_endpoint))
     log = directory / "ministack.log"
     command = [sys.executable, "-m", "local.launch_ministack"]
     child = start(command, log, clean_environment(**settings), ROOT, outlive)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import random
+import threading
 from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import Any
@@ -36,6 +37,8 @@ def apply() -> None:
     _parallel(stepfunctions)
     _distributed_map(stepfunctions)
     _retry_delay(stepfunctions)
+    _callback_token(stepfunctions)
+    _callback_failure(stepfunctions)
     _scheduled_time(eventbridge)
 
 
@@ -159,6 +162,49 @@ def _retry_delay(sfn: Any) -> None:
         return {**retrier, "IntervalSeconds": delay, "BackoffRate": 1.0}, index
 
     sfn._find_matching_retrier = find_matching_retrier
+
+
+_CALLBACK = ".waitForTaskToken"
+
+
+def _callback_token(sfn: Any) -> None:
+    """All tries of a Task that waits for its token have one token: the answer to a question that timed out, or whose
+    function failed, answers the next one."""
+    original = sfn._apply_jsonata_arguments
+
+    def apply_jsonata_arguments(state: dict, raw_input: Any, ctx: Any = None) -> Any:
+        if _CALLBACK in state.get("Resource", ""):
+            ctx["Task"] = {"Token": sfn.new_uuid()}  # evaluated for each try, and read again when it begins
+        return original(state, raw_input, ctx)
+
+    sfn._apply_jsonata_arguments = apply_jsonata_arguments
+
+
+def _callback_failure(sfn: Any) -> None:
+    """That the function of a Task that waits for its token has failed is passed over: the Task waits until it times
+    out. The failure is put down here as what came back with the token, unless that was answered before."""
+    waiting = threading.local()
+    original_invoke, original_call = sfn._invoke_with_callback, sfn._call_lambda
+
+    def invoke_with_callback(resource: str, input_data: Any, token: str, state: dict) -> Any:
+        waiting.token = token
+        try:
+            return original_invoke(resource, input_data, token, state)
+        finally:
+            waiting.token = None
+
+    def call_lambda(function: str, event: Any) -> Any:
+        try:
+            return original_call(function, event)
+        except sfn._ExecutionError as error:
+            token = getattr(waiting, "token", None)
+            task = sfn._task_tokens.get(token) if token else None
+            if task and not task["event"].is_set():
+                task["error"] = {"Error": error.error, "Cause": error.cause}
+                task["event"].set()
+            raise
+
+    sfn._invoke_with_callback, sfn._call_lambda = invoke_with_callback, call_lambda
 
 
 def _scheduled_time(eventbridge: Any) -> None:

@@ -28,6 +28,18 @@ from .processes import (
 ROOT = Path(__file__).resolve().parent.parent
 BINARIES = ROOT / "target" / "debug"
 DEMO_ACCOUNT = ROOT / "tests" / "simulator" / "accounts" / "demo.json"
+# What it stands in for beside another engine, by the ends of the names of the SDKs' AWS_ENDPOINT_URL_….
+SERVICES = {"ec2": "EC2", "autoscaling": "AUTO_SCALING", "rbin": "RBIN"}
+# Long enough for a plan to have to wait for a report.
+USAGE_REPORT_MS = 1_500
+
+
+def with_quick_reports(account: Path, file: Path) -> Path:
+    """Write `account` to `file` with reports on the usage of images that are ready in seconds, not in a minute."""
+    described = json.loads(account.read_text(encoding="utf-8"))
+    described["settings"]["usageReportMs"] = USAGE_REPORT_MS
+    file.write_text(json.dumps(described), encoding="utf-8")
+    return file
 
 
 def launch(
@@ -55,6 +67,11 @@ def launch(
     child = start(command, log, clean_environment(), ROOT, outlive)
     wait_until("the simulator", lambda: _address(ready) is not None, child, log, seconds)
     return child, str(_address(ready))
+
+
+def environment(url: str) -> dict[str, str]:
+    """The environment by which an SDK, and the aws CLI, finds the simulator's services at `url`."""
+    return {f"AWS_ENDPOINT_URL_{name}": url for name in SERVICES.values()}
 
 
 def _address(ready: Path) -> str | None:

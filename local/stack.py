@@ -89,7 +89,8 @@ class Stack:
         self.directory.mkdir(parents=True, exist_ok=True)
         port = free_port()
         self.ministack = f"http://{LOOPBACK}:{port}"
-        process, self.simulator = simulator.launch(self.directory, simulator.DEMO_ACCOUNT, self.ministack, self.outlive)
+        account = simulator.with_quick_reports(simulator.DEMO_ACCOUNT, self.directory / "account.json")
+        process, self.simulator = simulator.launch(self.directory, account, self.ministack, self.outlive)
         self._started("simulator", process)
         process = ministack.launch(self.directory, port, self.simulator, self.outlive)
         self._started("ministack", process)
@@ -97,7 +98,8 @@ class Stack:
         endpoints = {"EndpointUrl": self.ministack, "Ec2EndpointUrl": self.simulator}
         if self._s3_for_functions:
             endpoints["S3EndpointUrl"] = self._s3_for_functions(self.ministack)
-        parameters = {"MinimumWaitSeconds": "1", "FunctionTimeoutSeconds": str(FUNCTION_TIMEOUT_SECONDS), **endpoints}
+        time_outs = dict.fromkeys(("FunctionTimeoutSeconds", "PlanTimeoutSeconds"), str(FUNCTION_TIMEOUT_SECONDS))
+        parameters = {"MinimumWaitSeconds": "1", **time_outs, **endpoints}
         self.outputs = Deployment(self._session, self.ministack, ROOT, simulator.BINARIES).run(parameters)
         self._write()
 
@@ -138,9 +140,10 @@ class Stack:
         return bool(running)
 
     def client(self, service: str, region: str = HOME_REGION) -> Any:
-        """A boto3 client: EC2 is the simulator, everything else MiniStack. Making one takes a while, so it is kept."""
+        """A boto3 client: EC2 and what belongs to it is the simulator, everything else MiniStack. Making one takes a
+        while, so it is kept."""
         if (service, region) not in self._clients:
-            endpoint = self.simulator if service == "ec2" else self.ministack
+            endpoint = self.simulator if service in simulator.SERVICES else self.ministack
             client = self._session.client(service, endpoint_url=endpoint, region_name=region)
             self._clients[service, region] = client
         return self._clients[service, region]
@@ -175,7 +178,7 @@ MiniStack {stack.ministack} · simulated EC2 {stack.simulator} · logs in {stack
 
 
 def _write_environment(stack: Stack) -> None:
-    values = {"AWS_ENDPOINT_URL": stack.ministack, "AWS_ENDPOINT_URL_EC2": stack.simulator, **CREDENTIALS}
+    values = {"AWS_ENDPOINT_URL": stack.ministack, **simulator.environment(stack.simulator), **CREDENTIALS}
     lines = [f"export {name}={value}" for name, value in values.items()]
     (stack.directory / "env").write_text("\n".join(lines) + "\nunset AWS_PROFILE AWS_SESSION_TOKEN\n", encoding="utf-8")
 

@@ -61,6 +61,13 @@ class Identity(unittest.TestCase):
         self.assertEqual(one, two)
         self.assertNotEqual(one, faults._without_identity(["snap-0a1b2c3d4e5f60001", "nightly", "x"]))
 
+    def test_a_plan_may_be_there_twice_and_nothing_else(self) -> None:
+        first, second = "cleanups/r/us-east-1/1795539095222/plan.txt", "cleanups/r/us-east-1/1795539098126/plan.txt"
+        stored, again = "i/ami-0a1b2c3d4e5f60001.bin", "i/ami-0a1b2c3d4e5f60002.bin"
+        self.assertEqual(faults._objects([first, stored]), faults._objects([second, first, again]))
+        self.assertNotEqual(faults._objects([first, stored]), faults._objects([first, stored, again]))
+        self.assertNotEqual(faults._objects([first]), faults._objects([first.replace("plan.txt", "going.jsonl")]))
+
 
 class LostReplies(unittest.TestCase):
     """What a run with a lost reply is held against."""

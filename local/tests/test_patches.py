@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 import time
+import types
 import unittest
 from pathlib import Path
 from typing import Any
@@ -165,6 +167,65 @@ class MachinesOnMiniStack(unittest.TestCase):
         }
         ended = self.run_machine({"Failing": failing, "Done": {"Type": "Succeed"}})
         self.assertEqual(ended["output"], "Lambda.ResourceNotFoundException")
+
+    def test_a_function_that_fails_fails_the_task_that_waits_for_its_token(self) -> None:
+        asking = {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::lambda:invoke.waitForTaskToken",
+            "Arguments": {"FunctionName": "nobody", "Payload": {"token": "{% $states.context.Task.Token %}"}},
+            "TimeoutSeconds": 20,
+            "Catch": [{"ErrorEquals": ["States.ALL"], "Output": "{% $states.errorOutput.Error %}", "Next": "Done"}],
+            "End": True,
+        }
+        ended = self.run_machine({"Asking": asking, "Done": {"Type": "Succeed"}})
+        self.assertEqual(ended["output"], "Lambda.ResourceNotFoundException")
+
+
+class Tokens(unittest.TestCase):
+    """The tokens of a Task that waits for them, on what the patch needs of MiniStack's Step Functions."""
+
+    def tokens(self, resource: str) -> list[str]:
+        """What two tries of a Task see in their context."""
+        steps: Any = types.SimpleNamespace(
+            _apply_jsonata_arguments=lambda state, given, ctx=None: ctx.get("Task", {}).get("Token"),
+            new_uuid=iter(["t-1", "t-2"]).__next__,
+        )
+        patches._callback_token(steps)
+        context: dict = {}
+        return [steps._apply_jsonata_arguments({"Resource": resource}, {}, context) for _ in range(2)]
+
+    def test_each_try_has_a_token_of_its_own(self) -> None:
+        self.assertEqual(self.tokens("arn:aws:states:::lambda:invoke.waitForTaskToken"), ["t-1", "t-2"])
+
+    def test_other_tasks_have_none(self) -> None:
+        self.assertEqual(self.tokens("arn:aws:states:::lambda:invoke"), [None, None])
+
+    def test_what_came_back_with_a_token_stays_if_its_function_fails_afterwards(self) -> None:
+        class Failed(Exception):
+            error, cause = "E", "because"
+
+        answered = {"event": threading.Event(), "error": None}
+        answered["event"].set()
+        tasks = {"open": {"event": threading.Event(), "error": None}, "answered": answered}
+
+        def call(function: str, event: Any) -> None:
+            raise Failed
+
+        def invoke(resource: str, given: Any, token: str, state: dict) -> Any:
+            try:
+                steps._call_lambda("f", {})
+            except Failed:
+                return tasks[token]["event"].is_set(), tasks[token]["error"]
+
+        steps: Any = types.SimpleNamespace(
+            _ExecutionError=Failed, _task_tokens=tasks, _call_lambda=call, _invoke_with_callback=invoke
+        )
+        patches._callback_failure(steps)
+        failed = {"Error": "E", "Cause": "because"}
+        self.assertEqual(steps._invoke_with_callback("", {}, "open", {}), (True, failed))
+        self.assertEqual(steps._invoke_with_callback("", {}, "answered", {}), (True, None))
+        with self.assertRaises(Failed):
+            steps._call_lambda("f", {})  # of a Task that waits for no token
 
 
 class Pin(unittest.TestCase):

@@ -654,9 +654,10 @@ class KeepTest(WireTest):
             {"region": HOME, "id": LOCKED, "sizeGib": 8, "lock": {"mode": "governance", "durationDays": 5}},
             {"region": HOME, "id": ARCHIVED, "sizeGib": 8, "storageTier": "archive"},
         ],
+        # Longer than the account's own rules: the longest wins.
         "recycleBinRules": [
-            {"region": HOME, "id": "AAAAAAAAAAA", "resourceType": "EC2_IMAGE", "retentionDays": 7},
-            {"region": HOME, "resourceType": "EBS_SNAPSHOT", "retentionDays": 14, "resourceTags": {"Team": "platform"}},
+            {"region": HOME, "id": "AAAAAAAAAAA", "resourceType": "EC2_IMAGE", "retentionDays": 21},
+            {"region": HOME, "resourceType": "EBS_SNAPSHOT", "retentionDays": 28, "resourceTags": {"Team": "platform"}},
         ],
     }
 
@@ -683,7 +684,7 @@ class KeepTest(WireTest):
         self.ec2.deregister_image(ImageId=GOLDEN, DeleteAssociatedSnapshots=True)
         (image,) = self.ec2.list_images_in_recycle_bin()["Images"]
         self.assertEqual((image["ImageId"], image["Name"]), (GOLDEN, "golden-2026-11"))
-        self.assertEqual((image["RecycleBinExitTime"] - image["RecycleBinEnterTime"]).days, 7)
+        self.assertEqual((image["RecycleBinExitTime"] - image["RecycleBinEnterTime"]).days, 21)
         (binned,) = self.ec2.list_snapshots_in_recycle_bin()["Snapshots"]
         self.assertEqual(binned["SnapshotId"], snapshot)
         self.refused("InvalidSnapshot.NotFound", self.ec2.restore_image_from_recycle_bin, ImageId=GOLDEN)
@@ -696,8 +697,9 @@ class KeepTest(WireTest):
 
     def test_the_rules_of_the_bin_are_told(self) -> None:
         bin_ = self.program.client("rbin")
-        (rule,) = bin_.list_rules(ResourceType="EBS_SNAPSHOT")["Rules"]
-        self.assertEqual(rule["RetentionPeriod"], {"RetentionPeriodValue": 14, "RetentionPeriodUnit": "DAYS"})
+        period = {"RetentionPeriodValue": 28, "RetentionPeriodUnit": "DAYS"}
+        rules = bin_.list_rules(ResourceType="EBS_SNAPSHOT")["Rules"]
+        (rule,) = (one for one in rules if one["RetentionPeriod"] == period)
         whole = bin_.get_rule(Identifier=rule["Identifier"])
         self.assertEqual(whole["ResourceTags"], [{"ResourceTagKey": "Team", "ResourceTagValue": "platform"}])
         self.refused("ResourceNotFoundException", bin_.get_rule, Identifier="ZZZZZZZZZZZ")
