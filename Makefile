@@ -9,7 +9,7 @@ BIN := .venv/bin
 SAM_BIN := .venv-sam/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt demo local local-down simulator invoke invoke-all machines partial faults simulate \
+.PHONY: help build test lint fmt demo demo-cleanup local local-down simulator invoke invoke-all machines partial faults simulate \
 	planted mutants features bench package clean \
 	lint-rust lint-template lint-machines lint-python test-rust test-wire test-local
 
@@ -21,6 +21,9 @@ build: ## Compile everything (the first time takes minutes: the EC2 client is la
 
 demo: build .venv/ready ## Back up an instance and an image in all three ways and bring one back, against a simulated AWS
 	$(BIN)/python -m local.demo
+
+demo-cleanup: build .venv/ready ## Plan a clean-up of a large simulated account, and print the plan as a person reads it (seconds)
+	$(BIN)/python -m local.cleanup_demo
 
 local: build .venv/ready ## Start the whole stack on this machine and leave it up; says how to use it
 	@$(BIN)/python -m local.stack start

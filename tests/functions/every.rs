@@ -98,31 +98,7 @@ async fn prepared_on(stage: Stage, function: &str, situation: &str) -> (Stage, V
         ("start-export", _) => legs(&stage, image).await["export"].clone(),
         ("select-regions", _) => cleanup(),
         ("plan-cleanup" | "ask-approval" | "cleanup-snapshots" | "report-cleanup" | "undo-cleanup", situation) => {
-            let started = good(&stage, "select-regions", cleanup()).await;
-            let turn = started["regions"][0].clone();
-            if (function, situation) == ("plan-cleanup", "new") {
-                return (stage, turn);
-            }
-            let planned = good(&stage, "plan-cleanup", turn.clone()).await;
-            match function {
-                "plan-cleanup" => turn,
-                "ask-approval" => json!({"token": "t", "turn": planned}),
-                "cleanup-snapshots" => planned,
-                "undo-cleanup" => {
-                    good(&stage, "cleanup-snapshots", planned).await;
-                    let mut turn = json!({"subject": {"input": {"run": "c"}}});
-                    // Each turn does what the one before has made possible, so that none is like another but the last: the
-                    // machine is tried in all of them.
-                    while turn["status"] != "DONE" {
-                        turn = good(&stage, "undo-cleanup", turn).await;
-                    }
-                    turn
-                }
-                _ => {
-                    good(&stage, "cleanup-snapshots", planned).await;
-                    json!({"started": started["started"], "ended": [{"region": HOME, "result": "OK"}]})
-                }
-            }
+            in_a_cleanup(&stage, function, situation).await
         }
         ("check-export", situation) => {
             let turn = good(&stage, "start-export", legs(&stage, image).await["export"].clone()).await;
@@ -132,6 +108,35 @@ async fn prepared_on(stage: Stage, function: &str, situation: &str) -> (Stage, V
         (function, _) => return after_a_backup(stage, function, situation).await,
     };
     (stage, input)
+}
+
+/// The same for the steps of a clean-up.
+async fn in_a_cleanup(stage: &Stage, function: &str, situation: &str) -> Value {
+    let started = good(stage, "select-regions", cleanup()).await;
+    let turn = started["regions"][0].clone();
+    if (function, situation) == ("plan-cleanup", "new") {
+        return turn;
+    }
+    let planned = good(stage, "plan-cleanup", turn.clone()).await;
+    match function {
+        "plan-cleanup" => turn,
+        "ask-approval" => json!({"token": "t", "turn": planned}),
+        "cleanup-snapshots" => planned,
+        "undo-cleanup" => {
+            good(stage, "cleanup-snapshots", planned).await;
+            let mut turn = json!({"subject": {"input": {"run": "c"}}});
+            // Each turn does what the one before has made possible, so that none is like another but the last: the
+            // machine is tried in all of them.
+            while turn["status"] != "DONE" {
+                turn = good(stage, "undo-cleanup", turn).await;
+            }
+            turn
+        }
+        _ => {
+            good(stage, "cleanup-snapshots", planned).await;
+            json!({"started": started["started"], "ended": [{"region": HOME, "result": "OK"}]})
+        }
+    }
 }
 
 /// The same for what comes after a backup.

@@ -115,7 +115,7 @@ fn plan(outcome: &Outcome) -> BTreeMap<String, Value> {
 /// What the plan says of an image or a snapshot: its action and the texts of its reasons.
 fn said(outcome: &Outcome, id: &str) -> String {
     let plan = plan(outcome);
-    let line = plan.get(id).unwrap_or_else(|| panic!("the plan says nothing of {id}"));
+    let line = plan.get(id).expect("the plan says something of it");
     let reasons = line["reasons"].as_array().expect("reasons").iter();
     let reasons: Vec<String> = reasons.map(|one| format!("{} ({})", one["code"], one["text"])).collect();
     format!("{} {}", line["action"].as_str().unwrap_or_default(), reasons.join(", ")).replace('"', "")

@@ -12,7 +12,7 @@ use ami_backup_engine::{Ended, Machine, Status, Timeline};
 use ami_backup_simulator::{
     account::{AccountFile, LaunchConfiguration},
     calls::Call,
-    world::{Image, Owned},
+    world::{Image, Owned, World},
 };
 use ami_backup_tests::{ACCOUNT, things::Things};
 use futures_executor::LocalSpawner;
@@ -385,23 +385,28 @@ impl Running {
             }
             touched.borrow_mut().insert(image.id.clone());
             touched.borrow_mut().extend(image.devices.iter().map(|device| device.snapshot_id.clone()));
-            match deed {
-                Deed::Deregister => drop(world.deregister(&image.id)),
-                Deed::Share => drop(world.change_image(&image.id, |image| {
-                    image.launch_permissions.insert("444455556666".into());
-                })),
-                Deed::Tag => drop(world.change_image(&image.id, |image| {
-                    image.tags.insert("Owner".into(), "somebody".into());
-                })),
-                Deed::Untag => drop(world.change_image(&image.id, |image| {
-                    let own = image.tags.keys().find(|key| !key.starts_with("ami-backup:")).cloned();
-                    own.map(|key| image.tags.remove(&key));
-                })),
-                Deed::DeleteObject | Deed::Launch | Deed::Configure => {}
-            }
+            change(world, image, deed);
         };
         // A pool takes what it is given.
         let _spawned = self.spawner.spawn_local(doing);
+    }
+}
+
+/// What somebody does to an image.
+fn change(world: &World, image: &Image, deed: Deed) {
+    match deed {
+        Deed::Deregister => drop(world.deregister(&image.id)),
+        Deed::Share => drop(world.change_image(&image.id, |image| {
+            image.launch_permissions.insert("444455556666".into());
+        })),
+        Deed::Tag => drop(world.change_image(&image.id, |image| {
+            image.tags.insert("Owner".into(), "somebody".into());
+        })),
+        Deed::Untag => drop(world.change_image(&image.id, |image| {
+            let own = image.tags.keys().find(|key| !key.starts_with("ami-backup:")).cloned();
+            own.map(|key| image.tags.remove(&key));
+        })),
+        Deed::DeleteObject | Deed::Launch | Deed::Configure => {}
     }
 }
 

@@ -142,14 +142,19 @@ impl MadePlan {
     }
 }
 
-/// A person's answer to a plan that asks.
+/// A person's answer to a plan that asks. Whatever else it says is left alone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Approval {
     /// Whether it may be applied.
     pub approved: bool,
     /// Who says so.
+    #[serde(default = "somebody")]
     pub by: String,
+}
+
+fn somebody() -> String {
+    "somebody".into()
 }
 
 /// What a wait of a clean-up is over.
