@@ -68,3 +68,30 @@ async fn a_plan_that_is_undone_is_not_applied_again() {
     assert_eq!(error_name(&refused), Some("Conflict"));
     assert_eq!(stage.calls("DeregisterImage"), 0);
 }
+
+/// With stages an image goes step by step, and each step is taken back.
+#[tokio::test]
+async fn an_image_is_deprecated_or_disabled_and_that_is_taken_back() {
+    let oldest = "ami-0a1b2c3d4e5f60035";
+    for (run, stages) in [("d", json!({"deprecateDays": 100})), ("s", json!({"disableDays": 100}))] {
+        let stage = furnished();
+        let input = json!({
+            "run": run, "retention": {"newest": 2}, "stages": stages, "apply": true, "usageReports": false,
+        });
+        let started = good(&stage, "select-regions", json!({"input": input})).await;
+        let turn = good(&stage, "plan-cleanup", started["regions"][0].clone()).await;
+        good(&stage, "cleanup-snapshots", turn).await;
+        let seen = |stage: &Stage| {
+            let image = stage.simulator.world().image(oldest).expect("it is there");
+            (image.state, image.deprecate_at.is_some())
+        };
+        assert_eq!(seen(&stage), if run == "d" { ("available".into(), true) } else { ("disabled".into(), false) });
+        assert_eq!(stage.calls("DeregisterImage"), 0);
+        let mut turn = json!({"subject": {"input": {"run": run}}});
+        while turn["status"] != "DONE" {
+            turn = good(&stage, "undo-cleanup", turn).await;
+        }
+        assert_eq!(seen(&stage), ("available".into(), false));
+        assert_eq!(turn["subject"]["undone"]["verdict"], "OK");
+    }
+}
