@@ -69,20 +69,25 @@ fn account(images: Vec<Value>, more: Value) -> AccountFile {
     serde_json::from_value(file).expect("an account file")
 }
 
-/// A clean-up with what goes wrong.
-fn tried(product: Product, file: AccountFile, input: Value, faults: Vec<Fault>, approval: Option<Value>) -> Outcome {
-    let once = !faults.iter().any(|fault| matches!(fault, Fault::Stop { .. }));
-    let trial = Trial {
+/// A clean-up in which nothing goes wrong and nobody is asked.
+fn clean_up(file: AccountFile, input: Value) -> Trial {
+    Trial {
         machine: "cleanup".into(),
         input,
         before: Vec::new(),
         file,
-        approval,
-        faults,
+        approval: None,
+        faults: Vec::new(),
         seed: 7,
         told: false,
-        once,
-    };
+        once: true,
+    }
+}
+
+/// A clean-up with what goes wrong.
+fn tried(product: Product, file: AccountFile, input: Value, faults: Vec<Fault>, approval: Option<Value>) -> Outcome {
+    let once = !faults.iter().any(|fault| matches!(fault, Fault::Stop { .. }));
+    let trial = Trial { approval, faults, once, ..clean_up(file, input) };
     let outcome = trial::run(&Rc::new(product), &trial, None);
     assert_eq!(outcome.complaints, Vec::<String>::new());
     outcome
@@ -212,17 +217,7 @@ fn case_5_a_reference_that_cannot_be_followed_removes_nothing() {
     let mut product = Product::of_the_project();
     let statements = product.roles.get_mut("plan-cleanup").and_then(|role| role["Statement"].as_array_mut());
     statements.expect("statements").retain(|one| !one.to_string().contains("ssm:GetParameters"));
-    let trial = Trial {
-        machine: "cleanup".into(),
-        input: newest(json!({})),
-        before: Vec::new(),
-        file: account(three(), more),
-        approval: None,
-        faults: Vec::new(),
-        seed: 7,
-        told: false,
-        once: true,
-    };
+    let trial = clean_up(account(three(), more), newest(json!({})));
     let outcome = trial::run(&Rc::new(product), &trial, None);
     let text = ended(&outcome);
     assert!(text.starts_with("CleanupFailed") && text.contains("AccessDenied"), "{text}");
@@ -241,17 +236,7 @@ fn case_7_a_listing_below_its_floor_removes_nothing() {
 
 /// The end of a run that must fail by a conflict and remove nothing.
 fn tried_with_conflict(file: AccountFile, input: Value) -> String {
-    let trial = Trial {
-        machine: "cleanup".into(),
-        input,
-        before: Vec::new(),
-        file,
-        approval: None,
-        faults: Vec::new(),
-        seed: 7,
-        told: false,
-        once: true,
-    };
+    let trial = clean_up(file, input);
     let outcome = trial::run(&Rc::new(Product::of_the_project()), &trial, None);
     assert_eq!(outcome.complaints, ["Clean Up Regions / Plan Cleanup ended with Conflict"]);
     assert_eq!(removals(&outcome), 0);
@@ -269,17 +254,7 @@ fn cases_8_and_32_the_operator_says_which_versions_count() {
     };
     let all = cleaned(file(), newest(json!({})));
     assert_eq!([2, 3, 4].map(|number| is_there(&all, &ami(number))), [true; 3]);
-    let trial = Trial {
-        machine: "cleanup".into(),
-        input: newest(json!({"launchTemplateVersions": "defaultAndLatest"})),
-        before: Vec::new(),
-        file: file(),
-        approval: None,
-        faults: Vec::new(),
-        seed: 7,
-        told: false,
-        once: true,
-    };
+    let trial = clean_up(file(), newest(json!({"launchTemplateVersions": "defaultAndLatest"})));
     let some = trial::run(&Rc::new(Product::of_the_project()), &trial, None);
     // The harness holds every version for a use; the operator has said otherwise.
     assert_eq!(some.complaints, [format!("image {} was removed, and it was in use", ami(3))]);
@@ -604,17 +579,7 @@ fn case_33_a_new_version_in_the_name_is_the_same_family() {
     let images = vec![named(1, 1, "web-2.0"), named(2, 2, "web-1.9"), named(3, 3, "web-1.8")];
     let input = newest(json!({"families": [{"name": "web-*"}]}));
     // That each is the newest of its own source is what the harness would miss, and the operator's rule is another.
-    let trial = Trial {
-        machine: "cleanup".into(),
-        input,
-        before: Vec::new(),
-        file: account(images, json!({})),
-        approval: None,
-        faults: Vec::new(),
-        seed: 7,
-        told: false,
-        once: true,
-    };
+    let trial = clean_up(account(images, json!({})), input);
     let outcome = trial::run(&Rc::new(Product::of_the_project()), &trial, None);
     assert_eq!([1, 2, 3].map(|number| is_there(&outcome, &ami(number))), [true, false, false]);
 }
@@ -652,17 +617,7 @@ fn the_role_removes_only_what_is_ours_unless_the_operator_widens_it() {
     assert!(said(&left_alone, &ami(2)).contains("not-ours") && is_there(&left_alone, &ami(2)));
 
     let trial = |product: Product| {
-        let trial = Trial {
-            machine: "cleanup".into(),
-            input: with(input.clone(), "includeUnmanaged", json!(true)),
-            before: Vec::new(),
-            file: file(),
-            approval: None,
-            faults: Vec::new(),
-            seed: 7,
-            told: false,
-            once: true,
-        };
+        let trial = clean_up(file(), with(input.clone(), "includeUnmanaged", json!(true)));
         trial::run(&Rc::new(product), &trial, None)
     };
     let refused = trial(Product::of_the_project());
