@@ -193,6 +193,19 @@ fn case_2_an_image_that_another_account_uses_stays() {
     assert_eq!(removals(&outcome), 0);
 }
 
+/// What a report holds makes room for the next, which is looked at too: the run is whole, and the limit is used.
+#[test]
+fn an_image_that_a_report_holds_makes_room_for_the_next() {
+    let instance = json!({
+        "region": "us-east-1", "id": "i-0a1b2c3d4e5f60009", "state": "running", "imageId": ami(3),
+        "launchTime": days_ago(9).to_string(), "volumes": [],
+    });
+    let file = account(vec![image(1, 1), image(2, 2), image(3, 3)], json!({"other": {"instances": [instance]}}));
+    let outcome = cleaned(file, newest(json!({"limits": {"images": 1, "sharePercent": 100}})));
+    assert_eq!(ended(&outcome), "OK");
+    assert!(is_there(&outcome, &ami(3)) && !is_there(&outcome, &ami(2)));
+}
+
 /// Case 4: the only reference is a launch template with `resolve:ssm:`.
 #[test]
 fn case_4_an_alias_keeps_the_image_that_it_stands_for() {

@@ -52,14 +52,15 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Re
     let known = files::read_known(aws, work).await?;
     let account = listing::read(aws, work, &known).await?;
     let judged = judge(&account, &work.policy, now)?;
-    let checks = check(aws, work, &account, &judged).await?;
-    let (checks, pending) = if work.policy.usage_reports {
-        reports::add(aws, work, &account.account_id, checks, now, is_late(&turn, now)).await?
-    } else {
-        (checks, 0)
-    };
-    if pending > 0 {
-        return turn.in_progress(&format!("{pending} reports on the usage of images are being made"), None, &look);
+    let mut checks = Checks::new();
+    // What a report holds makes room for others, which have to be looked at in their turn.
+    while check(aws, work, &account, &judged, &mut checks).await? && work.policy.usage_reports {
+        let late = is_late(&turn, now);
+        let (reported, pending) = reports::add(aws, work, &account.account_id, checks, now, late).await?;
+        checks = reported;
+        if pending > 0 {
+            return turn.in_progress(&format!("{pending} reports on the usage of images are being made"), None, &look);
+        }
     }
     let plan = Plan::new(&account, judged, &checks, &work.policy, now);
     let pointer = files::write(aws, work, &account, &plan, known, now, earlier.is_some()).await?;
@@ -101,13 +102,20 @@ fn planned(
     Turn::new(CleanupSubject { plan: Some(plan), approval, ..turn.subject }).done(seen)
 }
 
-/// Looks at what would otherwise go, until as much is free to go as the limit has room for.
-async fn check(aws: &Aws, work: &RegionWork, account: &Account, judged: &[Judgement]) -> Result<Checks, StepError> {
-    let mut checks = Checks::new();
+/// Looks at what would otherwise go, until as much is free to go as the limit has room for. Returns whether there was
+/// anything to look at.
+async fn check(
+    aws: &Aws,
+    work: &RegionWork,
+    account: &Account,
+    judged: &[Judgement],
+    checks: &mut Checks,
+) -> Result<bool, StepError> {
+    let before = checks.len();
     loop {
-        let next: Vec<_> = next_to_check(account, judged, &checks, &work.policy).into_iter().cloned().collect();
+        let next: Vec<_> = next_to_check(account, judged, checks, &work.policy).into_iter().cloned().collect();
         if next.is_empty() {
-            return Ok(checks);
+            return Ok(checks.len() > before);
         }
         checks.extend(aws.check_images(&work.region, &work.policy, &next).await?);
     }

@@ -19,8 +19,8 @@ const FRESH: SignedDuration = SignedDuration::from_hours(24);
 /// Images of one call.
 const IMAGES: usize = 100;
 
-/// What reports say of the use by accounts other than the `own` of the images that are free to go by all else, and how many are being made. When it is `late`,
-/// nothing is waited for: what is not known keeps its image.
+/// What reports say of the use by accounts other than the `own` of the images that are free to go by all else, and how many
+/// are being made. When it is `late`, nothing is waited for: what is not known keeps its image.
 ///
 /// # Errors
 /// `Throttled` and `Transient`.
