@@ -11,7 +11,7 @@ use ami_backup_core::{
         plan::{Checked, Checks},
         policy::CleanupPolicy,
         reason::Reason,
-        usage::{Use, Uses, VersionsInUse},
+        usage::{Use, User, Uses, VersionsInUse},
     },
     failure::{AwsFailure, FailureClass},
     id::{ImageId, Region},
@@ -76,7 +76,7 @@ impl Aws {
     /// # Errors
     /// The refusal of any listing.
     pub async fn uses_of(&self, region: &Region, policy: &CleanupPolicy, ids: &[ImageId]) -> Result<Uses, StepError> {
-        let listing = |source: Source| move |failure: AwsFailure| failure.into_step_error(listing_of(source));
+        let listing = |source: Source| move |failure: AwsFailure| failure.into_step_error(source.listing());
         let mut uses = Uses::default();
         if !ids.is_empty() {
             let see = |image, id: &str, state: &str| uses.add_instance(image, id, state);
@@ -96,7 +96,7 @@ impl Aws {
         uses.add_launch_templates(&templates.versions, &templates.pins, which);
         groups.seen.into_iter().chain(fleets.seen).chain(configurations).for_each(|seen| uses.see(seen));
         let tasks = self.images_in_tasks(region).await.map_err(listing(Source::Tasks))?;
-        tasks.into_iter().for_each(|(image, task)| uses.add(image, ami_backup_core::cleanup::usage::User::Task, task));
+        tasks.into_iter().for_each(|(image, task)| uses.add(image, User::Task, task));
         Ok(uses)
     }
 
@@ -114,11 +114,6 @@ impl Aws {
         }
         Ok(reading)
     }
-}
-
-/// What is being done when a listing is made.
-pub(crate) fn listing_of(source: Source) -> String {
-    format!("list {}", source.as_str())
 }
 
 /// Why it cannot be told, or an error if that passes.

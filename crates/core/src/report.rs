@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     copy::CopySubject,
+    error::{ErrorName, StepError},
     export::ExportSubject,
     id::{BucketName, ImageId, Region},
     item::{Awaited, Item},
@@ -447,26 +448,43 @@ pub fn summary(run: &str, lines: &[ReportLine]) -> String {
 /// is, and the run to start again with.
 pub fn cause(run: &str, verdict: Verdict, report: &str, lines: &[ReportLine]) -> String {
     let failed: Vec<&ReportLine> = lines.iter().filter(|line| line.result == LegResult::Failed).collect();
-    let render = |shown: &[&ReportLine]| {
-        serde_json::json!({
+    let go_on = format!("start the same run again (`\"run\": \"{run}\"`) to do what is missing");
+    fitting_cause(run, verdict, report, &go_on, &failed)
+}
+
+/// A cause that names as many of the failures as fit into it.
+pub fn fitting_cause(run: &str, verdict: Verdict, report: &str, go_on: &str, failed: &[impl Serialize]) -> String {
+    let mut shown = failed;
+    loop {
+        let text = serde_json::json!({
             "verdict": verdict,
             "run": run,
             "report": report,
-            "goOn": format!("start the same run again (`\"run\": \"{run}\"`) to do what is missing"),
+            "goOn": go_on,
             "failed": shown,
             "notShown": failed.len() - shown.len(),
         })
-        .to_string()
-    };
-    let mut shown = failed.as_slice();
-    let mut text = render(shown);
-    while text.len() > LONGEST_CAUSE
-        && let Some((_, fewer)) = shown.split_last()
-    {
-        shown = &fewer[..fewer.len() / 2];
-        text = render(shown);
+        .to_string();
+        match shown.split_last() {
+            Some((_, fewer)) if text.len() > LONGEST_CAUSE => shown = &fewer[..fewer.len() / 2],
+            _ => return text,
+        }
     }
-    text
+}
+
+/// Lines of JSON, as reports and plans are written.
+///
+/// # Errors
+/// `Defect` if one cannot be written as JSON.
+pub fn json_lines(lines: impl IntoIterator<Item = impl Serialize>) -> Result<String, StepError> {
+    let mut text = String::new();
+    for line in lines {
+        let json = serde_json::to_string(&line)
+            .map_err(|error| StepError::new(ErrorName::Defect, "write lines of JSON", error.to_string()))?;
+        text.push_str(&json);
+        text.push('\n');
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -475,7 +493,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        ErrorName,
         item::{Awaited, Source, test_run},
         policy::{BackupPolicy, CopyPolicy, DiskFormat, ExportPolicy, StorePolicy},
     };

@@ -8,6 +8,7 @@ use ami_backup_core::{
         plan::Line,
         run::{Approval, RegionWork, approval_key, outcomes_key, undo_key},
     },
+    report::json_lines,
 };
 
 /// Refuses to apply what somebody is bringing back.
@@ -55,13 +56,7 @@ pub(crate) async fn write(
     let Some(batch) = all.get(number) else { return Ok(()) };
     let images = batch.images.iter().map(|line| line.image_id.as_str());
     let ids = images.chain(batch.snapshots.iter().map(|line| line.snapshot_id.as_str()));
-    let mut text = String::new();
-    for outcome in ids.filter_map(|id| outcomes.get(id)) {
-        let line = serde_json::to_string(outcome)
-            .map_err(|error| StepError::new(ErrorName::Defect, "write an outcome", error.to_string()))?;
-        text.push_str(&line);
-        text.push('\n');
-    }
+    let text = json_lines(ids.filter_map(|id| outcomes.get(id)))?;
     let key = outcomes_key(plan, number);
     let name = format!("write s3://{bucket}/{key}");
     aws.write_text(bucket, &key, text).await.map_err(|f| f.into_step_error(name))

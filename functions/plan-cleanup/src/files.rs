@@ -15,6 +15,7 @@ use ami_backup_core::{
     },
     failure::AwsFailure,
     id::BucketName,
+    report::json_lines,
 };
 
 /// A part is written once it is longer than this: large enough for few calls, small enough for little memory.
@@ -114,15 +115,6 @@ async fn write_lines(
             going.push(line);
         }
     }
-}
-
-fn json_lines(lines: &[Line]) -> Result<String, StepError> {
-    let mut text = String::new();
-    for line in lines {
-        text.push_str(&json(line)?);
-        text.push('\n');
-    }
-    Ok(text)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, StepError> {

@@ -21,7 +21,6 @@ use ami_backup_core::{
 pub const ERRORS: &[ErrorName] = &[
     ErrorName::Throttled,
     ErrorName::Transient,
-    ErrorName::NotYetVisible,
     ErrorName::QuotaExceeded,
     ErrorName::DeadlineExceeded,
     ErrorName::Conflict,

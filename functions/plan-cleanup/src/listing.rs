@@ -65,7 +65,7 @@ fn count(items: usize) -> u64 {
 
 /// A failed listing removes nothing, and has its own name: what passes is tried again.
 fn failed(source: Source) -> impl Fn(AwsFailure) -> StepError {
-    move |failure| failure.into_step_error(format!("list {}", source.as_str())).leaving("nothing was removed")
+    move |failure| failure.into_step_error(source.listing()).leaving("nothing was removed")
 }
 
 type Things = (Vec<Image>, Vec<Snapshot>, BTreeMap<ImageId, u64>);

@@ -10,7 +10,7 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     item::Item,
     naming::{attempt_prefix, report_key},
-    report::{Outcome, Remains, ReportLine, Verdict, cause, reconcile, summary, unclaimed, verdict},
+    report::{Outcome, Remains, ReportLine, Verdict, cause, json_lines, reconcile, summary, unclaimed, verdict},
     selection::{ObjectPlace, Selection},
 };
 use serde::Serialize;
@@ -129,15 +129,4 @@ async fn items(aws: &Aws, selection: &Selection) -> Result<Vec<Item>, StepError>
         .map_err(|f| f.into_step_error(format!("read {name}")))?
         .ok_or_else(|| broken("they are not there".into()))?;
     serde_json::from_str(&text).map_err(|error| broken(error.to_string()))
-}
-
-fn json_lines(lines: &[ReportLine]) -> Result<String, StepError> {
-    let mut text = String::new();
-    for line in lines {
-        let json = serde_json::to_string(line)
-            .map_err(|error| StepError::new(ErrorName::Defect, "write the report", error.to_string()))?;
-        text.push_str(&json);
-        text.push('\n');
-    }
-    Ok(text)
 }

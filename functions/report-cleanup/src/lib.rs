@@ -6,11 +6,11 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     cleanup::{
         batch::Outcomes,
-        report::{RegionEnd, RegionFacts, ReportLine, cause, lines, summary, verdict},
+        report::{RegionEnd, RegionFacts, cause, lines, summary, verdict},
         run::{CleanupStart, PlanPointer, plan_key, report_key},
     },
     id::Region,
-    report::Verdict,
+    report::{Verdict, json_lines},
     selection::ObjectPlace,
 };
 use serde::{Deserialize, Serialize};
@@ -110,15 +110,4 @@ async fn facts(
         _ => Outcomes::new(),
     };
     Ok(RegionFacts { region: region.clone(), end, plan, going, outcomes })
-}
-
-fn json_lines(lines: &[ReportLine]) -> Result<String, StepError> {
-    let mut text = String::new();
-    for line in lines {
-        let json = serde_json::to_string(line)
-            .map_err(|error| StepError::new(ErrorName::Defect, "write the report", error.to_string()))?;
-        text.push_str(&json);
-        text.push('\n');
-    }
-    Ok(text)
 }

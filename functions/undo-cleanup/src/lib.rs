@@ -12,7 +12,7 @@ use ami_backup_core::{
     failure::{AwsFailure, FailureClass},
     id::Region,
     naming::{NEVER, TAG_EXPIRES, TAG_RETIRES_WITH},
-    report::Claim,
+    report::{Claim, json_lines},
     selection::ObjectPlace,
     turn::{LEAST_BUDGET, Look, Turn},
 };
@@ -23,7 +23,6 @@ use serde_json::Value;
 pub const ERRORS: &[ErrorName] = &[
     ErrorName::Throttled,
     ErrorName::Transient,
-    ErrorName::NotYetVisible,
     ErrorName::QuotaExceeded,
     ErrorName::DeadlineExceeded,
     ErrorName::Conflict,
@@ -79,17 +78,6 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<Subject>) -> Result<Tu
     let seen = format!("{} are back, {} are lost", back.len(), lost.len());
     let undone = Some(undone(&request.run, ObjectPlace { bucket, key }, back.len(), &lost));
     Ok(Turn { subject: Subject { undone, ..turn.subject.clone() }, ..turn }.done(seen))
-}
-
-fn json_lines(lines: &[impl Serialize]) -> Result<String, StepError> {
-    let mut text = String::new();
-    for line in lines {
-        let line = serde_json::to_string(line)
-            .map_err(|error| StepError::new(ErrorName::Defect, "write the report", error.to_string()))?;
-        text.push_str(&line);
-        text.push('\n');
-    }
-    Ok(text)
 }
 
 /// The Regions of the run, or those of them that were asked for.

@@ -78,6 +78,11 @@ impl Source {
         matches!(self, Self::Tasks | Self::RecycleBin)
     }
 
+    /// What is being done when it is made, for errors to say.
+    pub fn listing(self) -> String {
+        format!("list {}", self.as_str())
+    }
+
     /// As a person says it.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -116,8 +121,9 @@ pub fn trusted(
 ) -> Result<(), StepError> {
     for source in Source::ALL.iter().filter(|source| source.is_needed(policy)) {
         let refuse = |reason: String| {
-            let doing = format!("list {}", source.as_str());
-            Err(StepError::new(ErrorName::Conflict, doing, reason).in_region(region).leaving("nothing was removed"))
+            Err(StepError::new(ErrorName::Conflict, source.listing(), reason)
+                .in_region(region)
+                .leaving("nothing was removed"))
         };
         let count = match readings.get(source) {
             Some(Ok(count)) => *count,

@@ -12,11 +12,8 @@ use super::{
 };
 use crate::{
     id::Region,
-    report::{CaughtError, Claim, LegResult, ReportedError, Verdict},
+    report::{CaughtError, Claim, LegResult, ReportedError, Verdict, fitting_cause},
 };
-
-/// A cause is at most 32,768 characters long; the list of failures is cut before that.
-const LONGEST_CAUSE: usize = 30_000;
 
 /// How a child execution ended, as the machine tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -262,26 +259,9 @@ pub fn cause(start: &CleanupStart, verdict: Verdict, report: &str, lines: &[Repo
     };
     let failed: Vec<&ReportLine> = lines.iter().filter(bad).collect();
     let run = &start.run;
-    let render = |shown: &[&ReportLine]| {
-        serde_json::json!({
-            "verdict": verdict,
-            "run": run,
-            "report": report,
-            "goOn": format!("start the same run again (`\"run\": \"{run}\"`) while its plan is fresh, or another run later"),
-            "failed": shown,
-            "notShown": failed.len() - shown.len(),
-        })
-        .to_string()
-    };
-    let mut shown = failed.as_slice();
-    let mut text = render(shown);
-    while text.len() > LONGEST_CAUSE
-        && let Some((_, fewer)) = shown.split_last()
-    {
-        shown = &fewer[..fewer.len() / 2];
-        text = render(shown);
-    }
-    text
+    let go_on =
+        format!("start the same run again (`\"run\": \"{run}\"`) while its plan is fresh, or another run later");
+    fitting_cause(run, verdict, report, &go_on, &failed)
 }
 
 #[cfg(test)]
@@ -458,7 +438,7 @@ mod tests {
     fn a_cause_fits_however_much_is_not_done() {
         let (verdict, lines) = of(&start(true), &facts(&[None; 400]));
         let text = cause(&start(true), verdict, "s3://b/report", &lines);
-        assert!(text.len() <= LONGEST_CAUSE && text.contains("ami-00000001"), "{}", text.len());
+        assert!(text.len() <= 30_000 && text.contains("ami-00000001"), "{}", text.len());
         let read: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
         assert!(read["notShown"].as_u64() > Some(0));
         assert_eq!(read["failed"][0]["kind"], "region");
