@@ -18,7 +18,7 @@ use aws_smithy_types::DateTime;
 use crate::{
     Aws,
     failure::Call,
-    tags::{filter, read, tag_filters},
+    tags::{filter, moved, tag_filters},
 };
 
 /// The model gives DescribeImages no bound; a thousand is what its siblings take at most.
@@ -115,7 +115,7 @@ impl Aws {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for image in page.images() {
+            for image in page.images.unwrap_or_default() {
                 found.push(facts(&call, image)?);
             }
         }
@@ -214,31 +214,31 @@ fn granted(permissions: &LaunchPermissions) -> Vec<LaunchPermission> {
     accounts.chain(groups).chain(organizations).chain(units).collect()
 }
 
-pub(crate) fn facts(call: &Call<'_>, image: &Image) -> Result<ImageFacts, AwsFailure> {
-    let owned = |text: Option<&str>| text.map(str::to_owned);
+/// By value: of thousands of images nothing is copied that can be moved.
+pub(crate) fn facts(call: &Call<'_>, image: Image) -> Result<ImageFacts, AwsFailure> {
     let state = call.required(image.state(), "State")?;
     let root = call.required(image.root_device_type(), "RootDeviceType")?;
     Ok(ImageFacts {
         image_id: call.parsed(image.image_id(), "ImageId")?,
         region: call.region().clone(),
-        owner_id: call.required(owned(image.owner_id()), "OwnerId")?,
-        // The oldest images have a location and no name.
-        name: image.name().unwrap_or_default().to_owned(),
-        description: image.description().unwrap_or_default().to_owned(),
         state: ImageState::from(state.as_str().to_owned()),
         state_reason: image.state_reason().and_then(reason),
-        creation_date: owned(image.creation_date()),
-        attributes: attributes(image),
+        attributes: attributes(&image),
         root_device_type: root.as_str().to_owned(),
-        deprecation_time: owned(image.deprecation_time()),
-        last_launched_time: owned(image.last_launched_time()),
-        source_instance_id: owned(image.source_instance_id()),
-        deregistration_protection: owned(image.deregistration_protection()),
         public: image.public() == Some(true),
-        owner_alias: owned(image.image_owner_alias()),
-        product_codes: image.product_codes().iter().filter_map(|code| owned(code.product_code_id())).collect(),
-        tags: read(image.tags()),
         mappings: image.block_device_mappings().iter().map(|m| mapping(call, m)).collect::<Result<_, _>>()?,
+        owner_id: call.required(image.owner_id, "OwnerId")?,
+        // The oldest images have a location and no name.
+        name: image.name.unwrap_or_default(),
+        description: image.description.unwrap_or_default(),
+        creation_date: image.creation_date,
+        deprecation_time: image.deprecation_time,
+        last_launched_time: image.last_launched_time,
+        source_instance_id: image.source_instance_id,
+        deregistration_protection: image.deregistration_protection,
+        owner_alias: image.image_owner_alias,
+        product_codes: image.product_codes.into_iter().flatten().filter_map(|code| code.product_code_id).collect(),
+        tags: moved(image.tags),
     })
 }
 

@@ -11,8 +11,9 @@ use ami_backup_core::{
 };
 use aws_sdk_ec2::types::{ImageRecycleBinInfo, LockedSnapshotsInfo, SnapshotRecycleBinInfo};
 use aws_sdk_rbin::types::{ResourceTag, ResourceType};
+use futures_util::future::join;
 
-use crate::{Aws, failure::Call, images, snapshots, tags::filter};
+use crate::{Aws, failure::Call, images, pages, snapshots, tags::filter};
 
 /// A thousand is what EC2's listings take at most, or document no bound for.
 const PAGE: i32 = 1000;
@@ -25,16 +26,13 @@ impl Aws {
     pub async fn each_own_image(&self, region: &Region, mut each: impl FnMut(ImageFacts)) -> Result<u64, AwsFailure> {
         let call = Call::new("ec2:DescribeImages", region);
         let request = self.ec2(region).describe_images().owners("self").include_disabled(true);
-        let mut pages = request.include_deprecated(true).max_results(PAGE).into_paginator().send();
-        let mut count = 0;
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| call.failed(error))?;
-            for image in page.images() {
-                each(images::facts(&call, image)?);
-                count += 1;
-            }
-        }
-        Ok(count)
+        let request = request.include_deprecated(true).max_results(PAGE);
+        let ask = async |token| {
+            let request = request.clone().set_next_token(token).customize().interceptor(pages::IMAGES);
+            let page = request.send().await.map_err(|error| call.failed(error))?;
+            Ok((page.images.unwrap_or_default(), page.next_token))
+        };
+        each_page(ask, |images| images.into_iter().try_for_each(|image| Ok(each(images::facts(&call, image)?)))).await
     }
 
     /// Every snapshot of the account. Returns how many there are.
@@ -48,16 +46,13 @@ impl Aws {
     ) -> Result<u64, AwsFailure> {
         let call = Call::new("ec2:DescribeSnapshots", region);
         let request = self.ec2(region).describe_snapshots().owner_ids("self").max_results(PAGE);
-        let mut pages = request.into_paginator().send();
-        let mut count = 0;
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| call.failed(error))?;
-            for snapshot in page.snapshots() {
-                each(snapshots::facts(&call, snapshot)?);
-                count += 1;
-            }
-        }
-        Ok(count)
+        let ask = async |token| {
+            let request = request.clone().set_next_token(token).customize().interceptor(pages::SNAPSHOTS);
+            let page = request.send().await.map_err(|error| call.failed(error))?;
+            Ok((page.snapshots.unwrap_or_default(), page.next_token))
+        };
+        each_page(ask, |page| page.into_iter().try_for_each(|snapshot| Ok(each(snapshots::facts(&call, snapshot)?))))
+            .await
     }
 
     /// How each locked snapshot of the account is locked, as EC2 spells it. A lock that is over is none.
@@ -193,6 +188,31 @@ impl Aws {
             }
         }
         Ok(stored)
+    }
+}
+
+/// Takes every page of a listing, each while the next one is on its way. Returns how many things they held.
+async fn each_page<T>(
+    ask: impl AsyncFn(Option<String>) -> Result<(Vec<T>, Option<String>), AwsFailure>,
+    mut take: impl FnMut(Vec<T>) -> Result<(), AwsFailure>,
+) -> Result<u64, AwsFailure> {
+    let (mut page, mut token) = ask(None).await?;
+    let mut count = 0;
+    loop {
+        count += u64::try_from(page.len()).unwrap_or(u64::MAX);
+        token = token.filter(|token| !token.is_empty());
+        if token.is_none() {
+            take(page)?;
+            return Ok(count);
+        }
+        let taken = async {
+            // Lets the request for the next page leave first.
+            tokio::task::yield_now().await;
+            take(page)
+        };
+        let (next, taken) = join(ask(token), taken).await;
+        taken?;
+        (page, token) = next?;
     }
 }
 

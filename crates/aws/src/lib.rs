@@ -18,6 +18,7 @@ mod images;
 mod instances;
 mod inventory;
 mod objects;
+mod pages;
 mod plans;
 mod records;
 mod removal;

@@ -31,6 +31,12 @@ pub(crate) fn read(tags: &[Tag]) -> Tags {
     tags.iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect()
 }
 
+/// Tags as EC2 told them, where nobody else needs them.
+pub(crate) fn moved(tags: Option<Vec<Tag>>) -> Tags {
+    let tag = |tag: Tag| Some((tag.key?, tag.value.unwrap_or_default()));
+    tags.unwrap_or_default().into_iter().filter_map(tag).collect()
+}
+
 /// Tags for a thing that a call creates; nothing if there are none, since EC2 refuses an empty list.
 pub(crate) fn specification(resource: ResourceType, tags: &Tags) -> Option<TagSpecification> {
     let specification = || TagSpecification::builder().resource_type(resource).set_tags(Some(written(tags))).build();

@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use ami_backup_core::{StepError, failure::FailureClass, id::BucketName, settings::Settings, tags::Tags};
+use ami_backup_core::{
+    StepError, failure::FailureClass, id::BucketName, image::SnapshotFacts, settings::Settings, tags::Tags,
+};
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_smithy_async::rt::sleep::{AsyncSleep, Sleep};
@@ -25,12 +27,14 @@ use crate::{Aws, NewImage, NewRegistration, NewRestore};
 
 type Failed = Box<dyn std::error::Error>;
 
-/// Answers every request in the same way, and remembers them.
+/// Answers every request in the same way, or all but the first, and remembers them.
 #[derive(Debug, Clone, Default)]
 struct Echo {
     status: u16,
     headers: Vec<(&'static str, &'static str)>,
     body: &'static str,
+    /// What it answers from the second request on, if that is another body.
+    then: Option<&'static str>,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
@@ -49,9 +53,11 @@ impl HttpConnector for Echo {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let body = request.body().bytes().map(String::from_utf8_lossy).unwrap_or_default();
         let text = format!("{} {} {body}", request.method(), request.uri());
+        let first = self.seen().is_empty();
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).push(text);
         let status = StatusCode::try_from(self.status).expect("a status");
-        let mut response = HttpResponse::new(status, SdkBody::from(self.body));
+        let body = self.then.filter(|_| !first).unwrap_or(self.body);
+        let mut response = HttpResponse::new(status, SdkBody::from(body));
         for (name, value) in &self.headers {
             response.headers_mut().insert(*name, *value);
         }
@@ -207,5 +213,132 @@ async fn the_bucket_is_in_the_path_only_at_an_endpoint_of_ones_own() -> Result<(
         let seen = echo.seen();
         assert!(seen.iter().all(|request| request.contains(expected)), "{seen:#?}");
     }
+    Ok(())
+}
+
+/// Whatever an answer may hold: an escaped text, an empty one, what is not read, and what nobody knows yet.
+const SNAPSHOTS: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<!-- by hand -->
+<DescribeSnapshotsResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">
+  <requestId>r-1</requestId>
+  <snapshotSet>
+    <item>
+      <snapshotId>snap-12345678</snapshotId><volumeId>vol-1</volumeId><status>completed</status>
+      <startTime>2026-11-01T00:00:00.000Z</startTime><progress>100%</progress><ownerId>111122223333</ownerId>
+      <volumeSize>8</volumeSize><fullSnapshotSizeInBytes>10737418240</fullSnapshotSizeInBytes>
+      <description>R&amp;D &lt;daily&gt; &#39;a&#x62;&quot; &apos;</description><encrypted>true</encrypted><kmsKeyId>key</kmsKeyId>
+      <tagSet>
+        <item><key>Name</key><value> one  two </value></item>
+        <item><key>empty</key><value/></item>
+        <item><key>none</key></item>
+        <item><value>turned</value><key>round</key></item>
+      </tagSet>
+      <new><snapshotId>snap-87654321</snapshotId><item><key>no tag</key></item></new>
+    </item>
+    <item>
+      <snapshotId>snap-23456789</snapshotId><status>error</status><progress/><volumeSize>1</volumeSize>
+      <description></description><tagSet/><encrypted>false</encrypted>
+    </item>
+    <item><snapshotId>snap-34567890</snapshotId><status>of a kind to come</status><volumeSize>16384</volumeSize></item>
+  </snapshotSet>
+</DescribeSnapshotsResponse>
+"#;
+
+const IMAGES: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<DescribeImagesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r-1</requestId><imagesSet>
+  <item>
+    <imageId>ami-12345678</imageId><imageLocation>111122223333/a</imageLocation><imageState>failed</imageState>
+    <imageOwnerId>111122223333</imageOwnerId><creationDate>2026-11-01T00:00:00.000Z</creationDate><isPublic>true</isPublic>
+    <productCodes><item><productCode>code</productCode><type>marketplace</type></item><item/></productCodes>
+    <architecture>arm64</architecture><imageType>machine</imageType><kernelId>aki-1</kernelId><platform>windows</platform>
+    <platformDetails>Windows</platformDetails><usageOperation>RunInstances:0002</usageOperation>
+    <stateReason><code>Client.InternalError</code><message>no &quot;key&quot;</message><more/></stateReason>
+    <imageOwnerAlias>self</imageOwnerAlias><name>a &amp; b</name><description>of a</description>
+    <rootDeviceType>ebs</rootDeviceType><rootDeviceName>/dev/xvda</rootDeviceName><bootMode>uefi</bootMode>
+    <tpmSupport>v2.0</tpmSupport><imdsSupport>v2.0</imdsSupport><sriovNetSupport>simple</sriovNetSupport>
+    <enaSupport>true</enaSupport><virtualizationType>hvm</virtualizationType><hypervisor>xen</hypervisor>
+    <deprecationTime>2027-11-01T00:00:00.000Z</deprecationTime><lastLaunchedTime>2026-11-02T00:00:00Z</lastLaunchedTime>
+    <sourceInstanceId>i-12345678</sourceInstanceId><deregistrationProtection>enabled-with-cooldown</deregistrationProtection>
+    <blockDeviceMapping>
+      <item><deviceName>/dev/xvda</deviceName><ebs>
+        <deleteOnTermination>true</deleteOnTermination><iops>3000</iops><snapshotId>snap-12345678</snapshotId>
+        <volumeSize>20</volumeSize><volumeType>gp3</volumeType><kmsKeyId>key</kmsKeyId><throughput>125</throughput>
+        <encrypted>true</encrypted></ebs></item>
+      <item><deviceName>/dev/sdb</deviceName><virtualName>ephemeral0</virtualName></item>
+      <item><deviceName>/dev/sdc</deviceName><noDevice/></item>
+      <item><deviceName>/dev/sdd</deviceName><ebs><snapshotId/></ebs></item>
+    </blockDeviceMapping>
+    <tagSet><item><key>Name</key><value>a</value></item></tagSet>
+  </item>
+  <item>
+    <imageId>ami-23456789</imageId><imageState>disabled</imageState><imageOwnerId>111122223333</imageOwnerId>
+    <isPublic>false</isPublic><rootDeviceType>instance-store</rootDeviceType>
+  </item>
+</imagesSet></DescribeImagesResponse>"#;
+
+#[tokio::test]
+async fn a_page_is_read_as_the_sdk_reads_it() -> Result<(), Failed> {
+    let aws_with = |body| aws(&Echo::new(200, body), None);
+    let (aws, mut seen) = (aws_with(SNAPSHOTS)?, Vec::new());
+    assert_eq!(aws.each_own_snapshot(aws.home(), |snapshot| seen.push(snapshot)).await, Ok(3));
+    assert_eq!(Ok(seen), aws.snapshots(aws.home(), &["snap-12345678".parse()?]).await);
+    let (aws, mut seen) = (aws_with(IMAGES)?, Vec::new());
+    assert_eq!(aws.each_own_image(aws.home(), |image| seen.push(image)).await, Ok(2));
+    assert_eq!(Ok(seen), aws.own_images(aws.home(), &["ami-12345678".parse()?]).await);
+    for empty in
+        ["<DescribeSnapshotsResponse/>", "<DescribeSnapshotsResponse><snapshotSet/></DescribeSnapshotsResponse>"]
+    {
+        let aws = aws_with(empty)?;
+        assert_eq!(aws.each_own_snapshot(aws.home(), |_| {}).await, Ok(0), "{empty}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_listing_is_read_to_its_last_page() -> Result<(), Failed> {
+    let first = "<DescribeSnapshotsResponse><nextToken>a&amp;b</nextToken><snapshotSet><item>\
+                 <snapshotId>snap-87654321</snapshotId><status>completed</status><volumeSize>8</volumeSize>\
+                 </item></snapshotSet></DescribeSnapshotsResponse>";
+    let echo = Echo { then: Some(SNAPSHOTS), ..Echo::new(200, first) };
+    let aws_here = aws(&echo, None)?;
+    let mut seen = Vec::new();
+    let each = |snapshot: SnapshotFacts| seen.push(snapshot.snapshot_id.to_string());
+    assert_eq!(aws_here.each_own_snapshot(aws_here.home(), each).await, Ok(4));
+    assert_eq!(seen, ["snap-87654321", "snap-12345678", "snap-23456789", "snap-34567890"]);
+    assert!(echo.seen().get(1).is_some_and(|request| request.contains("NextToken=a%26b")), "{:#?}", echo.seen());
+    let first = "<DescribeImagesResponse><nextToken>n</nextToken></DescribeImagesResponse>";
+    let echo = Echo { then: Some(IMAGES), ..Echo::new(200, first) };
+    let aws_here = aws(&echo, None)?;
+    assert_eq!(aws_here.each_own_image(aws_here.home(), |_| {}).await, Ok(2));
+    assert!(echo.seen().get(1).is_some_and(|request| request.contains("NextToken=n")), "{:#?}", echo.seen());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_read_is_no_short_page() -> Result<(), Failed> {
+    let item = "<DescribeSnapshotsResponse><snapshotSet><item><snapshotId>snap-12345678</snapshotId>\
+                <status>completed</status><volumeSize>8</volumeSize>";
+    let rest = "</item></snapshotSet></DescribeSnapshotsResponse>";
+    let whole = Echo::new(200, format!("{item}{rest}").leak());
+    assert_eq!(aws(&whole, None)?.each_own_snapshot(&"us-east-1".parse()?, |_| {}).await, Ok(1));
+    let broken = ["", "</item>", "</item></snapshotSet>", "</snapshotSet></item></DescribeSnapshotsResponse>"];
+    let wrong = ["<encrypted>perhaps</encrypted>", "<ownerId>&who;</ownerId>", "<ownerId><id/></ownerId>"];
+    let bodies = broken.map(|end| format!("{item}{end}")).into_iter();
+    let bodies = bodies.chain(wrong.map(|field| format!("{item}{field}{rest}")));
+    for body in bodies.chain(["", "later", "<html>later</html>", "<DescribeImagesResponse/>"].map(str::to_owned)) {
+        let aws = aws(&Echo::new(200, body.clone().leak()), None)?;
+        let failure = aws.each_own_snapshot(aws.home(), |_| {}).await.err();
+        assert!(failure.is_some_and(|f| f.class() == FailureClass::Transient), "{body}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_a_listing_is_refused_with_has_its_name() -> Result<(), Failed> {
+    let echo = Echo::new(503, UNAVAILABLE);
+    let aws = aws(&echo, None)?;
+    let failure = aws.each_own_snapshot(aws.home(), |_| {}).await.err();
+    assert!(failure.is_some_and(|f| f.is("Unavailable") && f.message == "later"));
+    assert_eq!(echo.seen().len(), 3);
     Ok(())
 }

@@ -17,6 +17,7 @@ use ami_backup_core::{
     id::BucketName,
     report::json_lines,
 };
+use futures_util::future::join;
 
 /// A part is written once it is longer than this: large enough for few calls, small enough for little memory.
 const PART_BYTES: usize = 4 << 20;
@@ -66,7 +67,7 @@ pub(crate) async fn write(
     put(&going_key(&prefix), json_lines(&going)?).await?;
     put(&table_key(&prefix), summary.table(&going)).await?;
     let binned = account.binned.iter().filter_map(|image| Some((image.image_id.clone(), image.snapshots.clone()?)));
-    let known = known.after(&readings, plan.orphans_since(), &binned.collect(), &going, work.apply);
+    let known = known.after(&readings, plan.orphans_since().clone(), &binned.collect(), &going, work.apply);
     put(&known_key(&work.region), json(&known)?).await?;
     let pointer = PlanPointer { prefix, summary };
     let key = plan_key(&work.run, &work.region);
@@ -88,7 +89,7 @@ fn refused(bucket: &BucketName, key: &str) -> impl FnOnce(AwsFailure) -> StepErr
     move |failure| failure.into_step_error(name)
 }
 
-/// Writes every line as it comes, and returns those that go. The limits of a run bound them.
+/// Writes every line, a part while the next one is made, and returns those that go. The limits of a run bound them.
 async fn write_lines(
     aws: &Aws,
     bucket: &BucketName,
@@ -96,25 +97,46 @@ async fn write_lines(
     plan: &Plan<'_>,
     summary: &mut Summary,
 ) -> Result<Vec<Line>, StepError> {
-    let (mut going, mut text, mut parts) = (Vec::new(), String::new(), 0);
+    let (mut going, mut parts) = (Vec::new(), 0);
     let mut lines = plan.lines();
+    let mut part = next_part(&mut lines, summary, &mut going)?;
     loop {
-        let line = lines.next();
-        if let Some(line) = &line {
-            summary.add(line);
-            text.push_str(&json(line)?);
-            text.push('\n');
+        let key = part_key(prefix, parts);
+        let written = aws.write_text(bucket, &key, part);
+        let next = async {
+            // Lets the request leave first.
+            tokio::task::yield_now().await;
+            next_part(&mut lines, summary, &mut going)
+        };
+        let (written, next) = join(written, next).await;
+        written.map_err(refused(bucket, &key))?;
+        part = next?;
+        parts += 1;
+        if part.is_empty() {
+            return Ok(going);
         }
-        if text.len() > PART_BYTES || (line.is_none() && (!text.is_empty() || parts == 0)) {
-            let key = part_key(prefix, parts);
-            aws.write_text(bucket, &key, std::mem::take(&mut text)).await.map_err(refused(bucket, &key))?;
-            parts += 1;
-        }
-        let Some(line) = line else { return Ok(going) };
+    }
+}
+
+/// The next part of a plan as JSON Lines: nothing once there are no more lines.
+fn next_part(
+    lines: &mut impl Iterator<Item = Line>,
+    summary: &mut Summary,
+    going: &mut Vec<Line>,
+) -> Result<String, StepError> {
+    let mut text = String::new();
+    for line in lines {
+        summary.add(&line);
+        text.push_str(&json(&line)?);
+        text.push('\n');
         if line.action() != Action::Keep {
             going.push(line);
         }
+        if text.len() > PART_BYTES {
+            break;
+        }
     }
+    Ok(text)
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, StepError> {

@@ -12,6 +12,7 @@ use ami_backup_core::{
     },
     failure::AwsFailure,
     id::{ImageId, SnapshotId},
+    image::SnapshotFacts,
     naming::record_key,
     record::Record,
 };
@@ -34,7 +35,7 @@ pub(crate) async fn read(aws: &Aws, work: &RegionWork, known: &Known) -> Result<
         let binned = async { aws.binned_images(region).await.map_err(failed(Source::RecycleBin)) };
         try_join4(account, rules, locks, binned).await?
     };
-    let things = things(aws, work, &rules, &locks);
+    let things = try_join3(images(aws, work, &rules), snapshots(aws, work, &rules, &locks), objects(aws, work));
     let ((images, snapshots, objects), (uses, used), binned) =
         try_join3(things, users(aws, work), with_snapshots(aws, binned, known)).await?;
     let mut readings: Readings = used.into_iter().map(|(source, count)| (source, Ok(count))).collect();
@@ -68,38 +69,36 @@ fn failed(source: Source) -> impl Fn(AwsFailure) -> StepError {
     move |failure| failure.into_step_error(source.listing()).leaving("nothing was removed")
 }
 
-type Things = (Vec<Image>, Vec<Snapshot>, BTreeMap<ImageId, u64>);
+/// The images, each distilled as it comes: a page of what EC2 says takes ten times the memory.
+async fn images(aws: &Aws, work: &RegionWork, rules: &[BinRule]) -> Result<Vec<Image>, StepError> {
+    let mut images = Vec::new();
+    let each = |facts| images.push(Image::of(&facts, &work.policy, rules));
+    aws.each_own_image(&work.region, each).await.map_err(failed(Source::Images))?;
+    Ok(images)
+}
 
-/// Images, snapshots and objects. Each is distilled as it comes: a page of what EC2 says takes ten times the memory.
-async fn things(
+/// The snapshots, each distilled as it comes.
+async fn snapshots(
     aws: &Aws,
     work: &RegionWork,
     rules: &[BinRule],
     locks: &BTreeMap<SnapshotId, String>,
-) -> Result<Things, StepError> {
-    let (region, policy) = (&work.region, &work.policy);
-    let images = async {
-        let mut images = Vec::new();
-        let each = |facts| images.push(Image::of(&facts, policy, rules));
-        aws.each_own_image(region, each).await.map_err(failed(Source::Images))?;
-        Ok(images)
+) -> Result<Vec<Snapshot>, StepError> {
+    let mut snapshots = Vec::new();
+    let each = |facts: SnapshotFacts| {
+        let lock = locks.get(&facts.snapshot_id).map(String::as_str);
+        snapshots.push(Snapshot::of(&facts, lock, &work.policy, rules));
     };
-    let snapshots = async {
-        let mut snapshots = Vec::new();
-        let each = |facts: ami_backup_core::image::SnapshotFacts| {
-            let lock = locks.get(&facts.snapshot_id).map(String::as_str);
-            snapshots.push(Snapshot::of(&facts, lock, policy, rules));
-        };
-        aws.each_own_snapshot(region, each).await.map_err(failed(Source::Snapshots))?;
-        Ok(snapshots)
-    };
-    let objects = async {
-        if !policy.require_object {
-            return Ok(BTreeMap::new());
-        }
-        aws.stored_images(aws.settings().backup_bucket()?).await.map_err(failed(Source::Objects))
-    };
-    try_join3(images, snapshots, objects).await
+    aws.each_own_snapshot(&work.region, each).await.map_err(failed(Source::Snapshots))?;
+    Ok(snapshots)
+}
+
+/// Sizes of the stored objects, where the policy requires them.
+async fn objects(aws: &Aws, work: &RegionWork) -> Result<BTreeMap<ImageId, u64>, StepError> {
+    if !work.policy.require_object {
+        return Ok(BTreeMap::new());
+    }
+    aws.stored_images(aws.settings().backup_bucket()?).await.map_err(failed(Source::Objects))
 }
 
 /// Who uses what, and how many each listing held.

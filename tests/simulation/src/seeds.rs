@@ -148,6 +148,12 @@ fn choices(chance: &mut Rng) -> Choices {
         image_not_available_code: of(&["InvalidAMIID.Unavailable", "IncorrectState"]),
         deregistered_image_code: of(&["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"]),
         restored_snapshot_description: of(&["", "Restored for {image}"]),
+        alias_denied_code: of(&["UnauthorizedOperation", "InvalidParameterValue"]),
+        alias_missing_code: of(&["InvalidParameterValue", "ParameterNotFound"]),
+        locked_snapshot_code: of(&["OperationNotPermitted", "InvalidParameterValue", "SnapshotLocked"]),
+        backup_managed_code: of(&["InvalidParameterValue", "OperationNotPermitted"]),
+        restore_without_snapshots_code: of(&["InvalidSnapshot.NotFound", "IncorrectState"]),
+        second_usage_report_code: of(&["ResourceLimitExceeded", "IncorrectState"]),
         ..Choices::default()
     };
     let mut yes = || chance.bool();
@@ -165,6 +171,8 @@ fn choices(chance: &mut Rng) -> Choices {
     choices.restore_keeps_deprecation = yes();
     choices.restore_keeps_encryption = yes();
     choices.store_and_restore_need = if yes() { RoleNeeds::Everything } else { RoleNeeds::ItsHalf };
+    choices.alias_filter_resolves = yes();
+    choices.usage_report_counts_owner = yes();
     choices.name_stays_taken_ms = if yes() { 0 } else { 60_000 };
     choices
 }

@@ -290,8 +290,8 @@ pub struct Snapshot {
     pub protections: Vec<Reason>,
     /// Size of its volume in GiB.
     pub provisioned_gib: u64,
-    /// Bytes that only this snapshot holds, where that was measured.
-    pub unique_bytes: Option<u64>,
+    /// Bytes of all its blocks, those that it shares with other snapshots among them, where EC2 says so.
+    pub full_bytes: Option<u64>,
     /// Days for which the Recycle Bin keeps it.
     pub bin_days: Option<u32>,
 }
@@ -313,7 +313,7 @@ impl Snapshot {
             retires_with: facts.tags.get(TAG_RETIRES_WITH).and_then(|id| id.parse().ok()),
             protections,
             provisioned_gib: facts.volume_size_gib,
-            unique_bytes: None,
+            full_bytes: facts.full_size_bytes,
             bin_days: bin_days(bin, false, &facts.tags),
         }
     }
@@ -577,6 +577,9 @@ pub(crate) mod tests {
         seen.description = "Created by CreateImage(i-12345678) for ami-87654321".into();
         let ours = Snapshot::of(&seen, None, &policy, &[]);
         assert!(ours.managed && !ours.is_recovery_point());
+        assert_eq!((ours.provisioned_gib, ours.full_bytes), (8, None));
+        seen.full_size_bytes = Some(5);
+        assert_eq!(Snapshot::of(&seen, None, &policy, &[]).full_bytes, Some(5));
         assert_eq!(ours.retires_with, "ami-12345678".parse().ok());
         assert_eq!(ours.made_for, "ami-87654321".parse().ok());
     }

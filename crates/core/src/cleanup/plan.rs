@@ -106,7 +106,10 @@ pub struct Plan<'a> {
     registered: HashSet<&'a ImageId>,
     bin: Bin<'a>,
     snapshots: HashMap<&'a SnapshotId, &'a Snapshot>,
+    /// The orphans that go.
     orphans: HashSet<&'a SnapshotId>,
+    /// Since when each orphan is known to be one, those that stay too.
+    orphans_since: BTreeMap<SnapshotId, Timestamp>,
     asks: Option<String>,
     partial: bool,
 }
@@ -138,6 +141,7 @@ impl<'a> Plan<'a> {
             bin: Bin::of(account),
             snapshots: account.snapshots.iter().map(|snapshot| (&snapshot.snapshot_id, snapshot)).collect(),
             orphans: HashSet::new(),
+            orphans_since: BTreeMap::new(),
             asks: None,
             partial: false,
         };
@@ -201,14 +205,25 @@ impl<'a> Plan<'a> {
         self.asks = (!asks.is_empty()).then(|| asks.join(", and "));
     }
 
-    /// The orphans that go: those that are known to be orphans for longest, as far as the limit has room.
+    /// Finds the orphans, and which of them go: those that are known to be orphans for longest, as far as the limit has room.
     fn choose_orphans(&mut self) {
         let mut due: Vec<(Timestamp, &SnapshotId)> = Vec::new();
+        let mut since = BTreeMap::new();
         for snapshot in &self.account.snapshots {
-            if let Ok(Reason::Orphan { seen, .. }) = self.judge_snapshot(snapshot) {
-                due.push((seen, &snapshot.snapshot_id));
+            let judged = self.judge_snapshot(snapshot);
+            if let Ok(Reason::Orphan { seen, .. }) = &judged {
+                due.push((*seen, &snapshot.snapshot_id));
+            }
+            let reasons = judged.as_ref().map_or_else(Vec::as_slice, std::slice::from_ref);
+            let is_orphan = |reason: &Reason| {
+                matches!(reason, Reason::Orphan { .. } | Reason::OrphanSince { .. } | Reason::OrphanLeft(_))
+            };
+            if reasons.iter().any(is_orphan) {
+                let seen = self.account.orphans_since.get(&snapshot.snapshot_id).copied().unwrap_or(self.now);
+                since.insert(snapshot.snapshot_id.clone(), seen);
             }
         }
+        self.orphans_since = since;
         due.sort_unstable();
         let room = usize::try_from(self.policy.limits.orphan_snapshots).unwrap_or(usize::MAX);
         self.orphans = due.into_iter().take(room).map(|(_, id)| id).collect();
@@ -298,22 +313,8 @@ impl<'a> Plan<'a> {
 
     /// Since when each orphan is known to be one: what the next plan has to be told. What is none any more starts anew
     /// should it become one again.
-    pub fn orphans_since(&self) -> BTreeMap<SnapshotId, Timestamp> {
-        let mut since = BTreeMap::new();
-        for snapshot in &self.account.snapshots {
-            let reasons = match self.judge_snapshot(snapshot) {
-                Ok(reason) => vec![reason],
-                Err(reasons) => reasons,
-            };
-            let is_orphan = |reason: &Reason| {
-                matches!(reason, Reason::Orphan { .. } | Reason::OrphanSince { .. } | Reason::OrphanLeft(_))
-            };
-            if reasons.iter().any(is_orphan) {
-                let seen = self.account.orphans_since.get(&snapshot.snapshot_id).copied().unwrap_or(self.now);
-                since.insert(snapshot.snapshot_id.clone(), seen);
-            }
-        }
-        since
+    pub const fn orphans_since(&self) -> &BTreeMap<SnapshotId, Timestamp> {
+        &self.orphans_since
     }
 
     /// What is done with each image and then with each snapshot, in the order of the account.
@@ -369,7 +370,7 @@ impl<'a> Plan<'a> {
             reasons: reasons.iter().map(Into::into).collect(),
             images: image_ids.collect(),
             provisioned_gib: snapshot.provisioned_gib,
-            unique_bytes: snapshot.unique_bytes,
+            full_bytes: snapshot.full_bytes,
             bin_days: snapshot.bin_days,
         })
     }
@@ -457,9 +458,9 @@ pub struct SnapshotLine {
     pub images: Vec<ImageId>,
     /// Size of its volume in GiB. What a deletion frees is less: snapshots share blocks.
     pub provisioned_gib: u64,
-    /// Bytes that only it holds, where that was measured: what a deletion really frees.
+    /// Bytes of all its blocks, where EC2 says so: a deletion frees at most these, and less if another snapshot shares some.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unique_bytes: Option<u64>,
+    pub full_bytes: Option<u64>,
     /// Days for which the Recycle Bin keeps it once it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bin_days: Option<u32>,
@@ -496,7 +497,7 @@ pub(crate) mod tests {
             retires_with: None,
             protections: Vec::new(),
             provisioned_gib: 8,
-            unique_bytes: None,
+            full_bytes: None,
             bin_days: None,
         }
     }
@@ -726,7 +727,7 @@ pub(crate) mod tests {
             let judged = judge(&account, &policy, now()).unwrap_or_default();
             let plan = Plan::new(&account, judged, &Checks::new(), &policy, now());
             let since = [(snapshot_id(2), now() - days(3)), (snapshot_id(3), now()), (snapshot_id(5), now())];
-            assert_eq!(plan.orphans_since(), since.into());
+            assert_eq!(*plan.orphans_since(), since.into());
         }
     }
 
@@ -861,7 +862,7 @@ pub(crate) mod tests {
         let mut account = three();
         account.images[1].bin_days = Some(7);
         account.snapshots[1].bin_days = Some(7);
-        account.snapshots[1].unique_bytes = Some(5);
+        account.snapshots[1].full_bytes = Some(5);
         let policy = policy(newest());
         let judged = judge(&account, &policy, now()).unwrap_or_default();
         let plan = Plan::new(&account, judged, &all_free(&account), &policy, now());
@@ -881,7 +882,7 @@ pub(crate) mod tests {
             json!({
                 "kind": "snapshot", "snapshotId": "snap-00000002", "action": "DELETE_SNAPSHOT",
                 "reasons": [{"code": "with-image", "text": "ami-00000002 is on it and goes"}],
-                "images": ["ami-00000002"], "provisionedGib": 8, "uniqueBytes": 5, "binDays": 7,
+                "images": ["ami-00000002"], "provisionedGib": 8, "fullBytes": 5, "binDays": 7,
             })
         );
         assert!(lines[0].get("lastGood").is_none());

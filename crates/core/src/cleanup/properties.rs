@@ -117,7 +117,7 @@ prop_compose! {
             retires_with: retires_with.map(id),
             protections: protection.into_iter().collect(),
             provisioned_gib: 8,
-            unique_bytes: None,
+            full_bytes: None,
             bin_days,
         }
     }
@@ -221,7 +221,7 @@ fn applied(account: &Account, checks: &Checks, policy: &CleanupPolicy) -> Accoun
     let plan = Plan::new(account, judged, checks, policy, now());
     let gone: BTreeSet<String> = touched(&plan.lines().collect::<Vec<_>>());
     let mut left = account.clone();
-    left.orphans_since = plan.orphans_since();
+    left.orphans_since = plan.orphans_since().clone();
     left.images.retain(|image| !gone.contains(image.image_id.as_str()));
     left.snapshots.retain(|snapshot| !gone.contains(snapshot.snapshot_id.as_str()));
     left

@@ -32,12 +32,12 @@ pub struct Counted {
 pub struct Sizes {
     /// Sum of their volume sizes in GiB: what was provisioned, not what is freed.
     pub provisioned_gib: u64,
-    /// Snapshots of which it was measured how many bytes only they hold.
-    pub measured: u64,
-    /// The sum of those bytes.
-    pub unique_bytes: u64,
-    /// Snapshots of which it was not measured.
-    pub unmeasured: u64,
+    /// Snapshots of which EC2 says how many bytes their blocks have.
+    pub known: u64,
+    /// The sum of those bytes: their deletion frees at most these, and less where snapshots share blocks.
+    pub full_bytes: u64,
+    /// Snapshots of which EC2 does not say it.
+    pub unknown: u64,
 }
 
 /// A plan in short.
@@ -139,13 +139,9 @@ impl Summary {
             Line::Snapshot(snapshot) => {
                 let going = &mut self.going;
                 going.provisioned_gib = going.provisioned_gib.saturating_add(snapshot.provisioned_gib);
-                match snapshot.unique_bytes {
-                    Some(bytes) => {
-                        going.measured += 1;
-                        going.unique_bytes = going.unique_bytes.saturating_add(bytes);
-                    }
-                    None => going.unmeasured += 1,
-                }
+                going.full_bytes = going.full_bytes.saturating_add(snapshot.full_bytes.unwrap_or_default());
+                going.known += u64::from(snapshot.full_bytes.is_some());
+                going.unknown += u64::from(snapshot.full_bytes.is_none());
             }
         }
     }
@@ -234,20 +230,23 @@ impl Summary {
     }
 
     fn write_sizes(&self, text: &mut String) -> std::fmt::Result {
-        let Sizes { provisioned_gib, measured, unique_bytes, unmeasured } = &self.going;
-        if measured + unmeasured == 0 {
+        let Sizes { provisioned_gib, known, full_bytes, unknown } = &self.going;
+        if known + unknown == 0 {
             return Ok(());
         }
         writeln!(
             text,
-            "\nThe snapshots that go were provisioned with {provisioned_gib} GiB. What that frees is less, because \
-             snapshots share blocks:"
+            "\nThe volumes of the snapshots that go have {provisioned_gib} GiB. That is not what is freed:"
         )?;
-        if *measured > 0 {
-            writeln!(text, "{unique_bytes} bytes are held by {measured} of them alone.")?;
+        if *known > 0 {
+            let gib = full_bytes.div_ceil(1 << 30);
+            writeln!(
+                text,
+                "{known} of them hold {gib} GiB. At most that is freed, and less where snapshots share blocks."
+            )?;
         }
-        if *unmeasured > 0 {
-            writeln!(text, "of {unmeasured} of them it was not measured.")?;
+        if *unknown > 0 {
+            writeln!(text, "Of {unknown} of them EC2 does not say what they hold.")?;
         }
         Ok(())
     }
@@ -320,16 +319,24 @@ mod tests {
     #[test]
     fn provisioned_and_freed_are_two_numbers() {
         let mut account = three();
-        account.snapshots[1].unique_bytes = Some(5);
+        account.snapshots[1].full_bytes = Some((5 << 30) + 1);
         let (summary, going) = summed(&account, json!({}));
-        assert_eq!(summary.going, Sizes { provisioned_gib: 16, measured: 1, unique_bytes: 5, unmeasured: 1 });
+        let expected = Sizes { provisioned_gib: 16, known: 1, full_bytes: (5 << 30) + 1, unknown: 1 };
+        assert_eq!(summary.going, expected);
         let table = summary.table(&going);
-        for part in ["provisioned with 16 GiB", "frees is less", "5 bytes are held by 1", "of 1 of them it was not"] {
+        for part in ["have 16 GiB", "not what is freed", "1 of them hold 6 GiB. At most", "Of 1 of them EC2 does not"] {
             assert!(table.contains(part), "{part} is missing from\n{table}");
         }
+        account.snapshots[1].full_bytes = None;
+        let (summary, going) = summed(&account, json!({}));
+        assert!(!summary.table(&going).contains("of them hold"));
+        account.snapshots.iter_mut().for_each(|snapshot| snapshot.full_bytes = Some(1 << 30));
+        let (summary, going) = summed(&account, json!({}));
+        let table = summary.table(&going);
+        assert!(table.contains("2 of them hold 2 GiB") && !table.contains("does not say"), "{table}");
         account.snapshots.clear();
         let (summary, going) = summed(&account, json!({}));
-        assert!(!summary.table(&going).contains("provisioned"));
+        assert!(!summary.table(&going).contains("GiB. That is not what is freed"));
     }
 
     #[test]
