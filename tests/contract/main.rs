@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod machines;
 mod permissions;
+mod semantics;
 mod template;
 mod wiring;
 

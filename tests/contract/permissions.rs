@@ -97,6 +97,8 @@ fn asks_for_our_tag(statement: &Value) -> bool {
 /// Functions whose work it is to remove things, or to take back what was done.
 const REMOVING: [&str; 2] = ["CleanupSnapshotsFunction", "UndoCleanupFunction"];
 
+/// 64. `cleanup-snapshots` has no right to remove what does not carry our tag, unless the operator widens its role.
+///
 /// But for the objects that a store or restore task may have to remove, which AWS demands; and for what a clean-up
 /// removes, which carries our tag.
 #[test]

@@ -10,6 +10,9 @@ async fn planned(stage: &Stage) -> Value {
     good(stage, "plan-cleanup", started["regions"][0].clone()).await
 }
 
+/// 63. An image goes before its snapshots. A snapshot that EC2 holds to be in use for a moment is tried again, a number
+///     of times.
+///
 /// Case 18: right after its image has gone EC2 may hold a snapshot to be in use: it is tried again after a while, a number
 /// of times, and never before its image.
 #[tokio::test]
@@ -21,6 +24,9 @@ async fn a_snapshot_that_is_said_to_be_in_use_is_tried_again() {
     assert_eq!(turn["status"], "IN_PROGRESS");
     let gone = stage.calls("DeregisterImage");
     assert!(gone > 0 && stage.calls("DeleteSnapshot") > 0);
+    let calls: Vec<String> = own_calls(&stage).map(|call| call.action).collect();
+    let last_image = calls.iter().rposition(|action| action == "DeregisterImage");
+    assert!(last_image < calls.iter().position(|action| action == "DeleteSnapshot"), "{calls:?}");
     stage.simulator.faults().clear();
     turn = good(&stage, "cleanup-snapshots", turn).await;
     assert_eq!((turn["status"].as_str(), stage.calls("DeregisterImage")), (Some("DONE"), gone));
@@ -48,6 +54,8 @@ async fn a_snapshot_that_is_said_to_be_in_use_is_tried_again() {
     assert!(report["cause"].as_str().is_some_and(|cause| cause.contains("IN_USE")), "{report}");
 }
 
+/// 63. What EC2 refuses of one stops no other.
+///
 /// A refusal of one image keeps that image, and the others go.
 #[tokio::test]
 async fn one_image_that_is_refused_stops_no_other() {
@@ -58,6 +66,8 @@ async fn one_image_that_is_refused_stops_no_other() {
     assert_eq!((turn["status"].as_str(), stage.calls("DeregisterImage")), (Some("DONE"), 2));
 }
 
+/// 62. A plan that is being undone is not applied.
+///
 /// A plan that is being undone is not applied.
 #[tokio::test]
 async fn a_plan_that_is_undone_is_not_applied_again() {
@@ -69,6 +79,8 @@ async fn a_plan_that_is_undone_is_not_applied_again() {
     assert_eq!(stage.calls("DeregisterImage"), 0);
 }
 
+/// 65. Deprecating and disabling are taken back.
+///
 /// With stages an image goes step by step, and each step is taken back.
 #[tokio::test]
 async fn an_image_is_deprecated_or_disabled_and_that_is_taken_back() {

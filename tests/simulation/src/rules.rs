@@ -297,6 +297,8 @@ pub fn restored(calls: &[Call]) -> Touched {
         .collect()
 }
 
+/// 44. The snapshot of an image that stays, in whatever state that image is, stays.
+///
 /// What a clean-up removes is ours, expires, is in nobody's use, and is not the newest good backup of its source; and no
 /// image that stays loses a snapshot. What comes into use while it is being removed may still go.
 pub fn what_goes_may_go(

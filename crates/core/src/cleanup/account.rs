@@ -423,6 +423,9 @@ pub(crate) mod tests {
         CleanupPolicy { floors, require_object: true, ..policy(json!({})) }
     }
 
+    /// 51. A listing cannot be trusted if it failed, was not made, is below its floor, or has shrunk to less than half
+    ///     of what the last plan saw.
+    ///
     /// Cases 5 and 7: what could not be listed, and what is strangely short, decides nothing.
     #[test]
     fn a_listing_that_cannot_be_trusted_stops_everything() {
@@ -446,6 +449,8 @@ pub(crate) mod tests {
         }
     }
 
+    /// 51. A listing may shrink by more if it has a floor, held fewer than twenty, or is that of running tasks or of
+    ///     the Recycle Bin.
     #[test]
     fn a_listing_may_be_at_its_floor_at_half_of_the_last_and_small_ones_may_shrink() -> Result<(), StepError> {
         let readings = all_read();

@@ -233,6 +233,9 @@ mod tests {
         assert_eq!(again(|_, _, _| {}), ["goes"]);
     }
 
+    /// 57. Just before something goes it is looked at again, and what came into use since stays. What was protected or
+    ///     changed since stays too.
+    ///
     /// Case 11: what came into use, or under protection, since the plan stays.
     #[test]
     fn what_somebody_wants_meanwhile_stays() {
@@ -241,6 +244,7 @@ mod tests {
         assert_eq!(again(|image, _, _| image.state = ImageState::Disabled), ["changed"]);
         assert_eq!(again(|image, _, _| image.snapshots.clear()), ["changed"]);
         assert_eq!(again(|image, _, _| image.created_at = None), ["changed"]);
+        assert_eq!(again(|image, good, _| (image.family, good.family) = (None, None)), ["changed"]);
         assert_eq!(again(|image, _, _| image.expiry = Expiry::Never), ["never"]);
         assert_eq!(again(|image, _, _| image.expiry = Expiry::At(now() + days(1))), ["not-expired"]);
         assert_eq!(again(|image, _, _| image.expiry = Expiry::At(now())), ["goes"]);
@@ -262,6 +266,8 @@ mod tests {
         assert_eq!(codes(again_under(&policy, |image, _, _| image.expiry = Expiry::At(now()))), ["goes"]);
     }
 
+    /// 57. An image goes only while the backup that replaces it is there.
+    ///
     /// The backup that replaces an image may have been removed since, or have turned out to be none.
     #[test]
     fn an_image_goes_only_while_what_replaces_it_is_there() {
@@ -292,6 +298,7 @@ mod tests {
         assert_eq!(snapshot_again(&snapshot_line, seen), Again::Gone);
     }
 
+    /// 57. Just before something goes it is looked at again, and what came into use since stays.
     #[test]
     fn a_snapshot_goes_only_if_nobody_needs_it_now() {
         let (_, line) = planned();

@@ -144,6 +144,7 @@ mod tests {
         assert_eq!(batches.iter().map(|batch| batch.number).collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 
+    /// 58. The same run, started again while the plan is fresh, does the rest and nothing else.
     #[test]
     fn what_has_ended_is_not_tried_again_and_what_an_earlier_start_left_is() {
         let going = [image(1), snapshot(1, &[1])];
@@ -189,6 +190,7 @@ mod tests {
     }
 
     proptest! {
+        /// 63. An image goes before its snapshots.
         #[test]
         fn everything_is_in_one_batch_and_no_snapshot_before_its_images(
             images in 0_usize..60,

@@ -278,6 +278,7 @@ pub(crate) mod tests {
         assert_eq!(all[2], (Action::Deregister, vec!["past-retention"]));
     }
 
+    /// 49. What cannot be aged, or belongs to no family, stays.
     #[test]
     fn what_an_image_carries_keeps_it() {
         let kept = |change: fn(&mut Image), code| assert_eq!(of_oldest(change), (Action::Keep, vec![code]));
@@ -292,6 +293,9 @@ pub(crate) mod tests {
         kept(|image| image.state = ImageState::Other("transient".into()), "state");
     }
 
+    /// 48. What is written on an image outlives the policy: before that date it stays, `never` stays for ever, and what
+    ///     is no date stays too.
+    ///
     /// Case 31: what is written on an image counts, with and without a policy that knows it.
     #[test]
     fn the_date_on_an_image_outlives_the_policy() {
@@ -299,19 +303,35 @@ pub(crate) mod tests {
         assert_eq!(of_oldest_under(json!({}), expired), (Action::Deregister, vec!["expired"]));
         assert_eq!(of_oldest(expired), (Action::Deregister, vec!["expired", "past-retention"]));
         assert_eq!(of_oldest_under(json!({}), |_| {}), (Action::Keep, vec!["no-expiry"]));
+        for asked in [json!({}), json!({"retention": {"newest": 1}})] {
+            let with = |expiry| of_oldest_under(asked.clone(), |image| image.expiry = expiry);
+            assert_eq!(with(Expiry::At(now() + days(1))), (Action::Keep, vec!["not-expired"]));
+            assert_eq!(with(Expiry::Never), (Action::Keep, vec!["never"]));
+            assert_eq!(with(Expiry::Unreadable("soon".into())), (Action::Keep, vec!["unreadable-expiry"]));
+        }
         // A date that is over does not overrule what retention still wants.
         assert_eq!(of_oldest_under(json!({"retention": {"newest": 3}}), expired), (Action::Keep, vec!["among-newest"]));
     }
 
+    /// 45. Nothing in use goes, whichever kind of use it is. A use is an instance in any state but terminated, a
+    ///     version of a launch template, a launch configuration, an Auto Scaling group, a fleet, an SSM parameter, a
+    ///     recipe, another account, a task that reads it.
+    ///
     /// Cases 1 and 10: whatever uses it, and however it is used.
     #[test]
     fn what_is_in_use_stays_whichever_use_it_is() {
-        for by in User::ALL.iter().copied() {
+        let stays = |case: &str, add: &dyn Fn(&mut Uses)| {
             let mut account = account(vec![image(1, 1), image(2, 2), image(3, 3)]);
-            account.uses.add(id(3), by, "x");
+            add(&mut account.uses);
             let all = judged(&account, json!({"retention": {"newest": 1}}));
             assert_eq!(all[1].0, Action::Deregister);
-            assert_eq!(all[2], (Action::Keep, vec!["in-use"]), "{by:?}");
+            assert_eq!(all[2], (Action::Keep, vec!["in-use"]), "{case}");
+        };
+        for by in User::ALL.iter().copied() {
+            stays(by.as_str(), &|uses| uses.add(id(3), by, "x"));
+        }
+        for state in ["pending", "running", "stopping", "stopped", "shutting-down"] {
+            stays(state, &|uses| uses.add_instance(id(3), "i-12345678", state));
         }
     }
 
@@ -346,19 +366,22 @@ pub(crate) mod tests {
         assert_eq!(of_oldest(broken), (Action::Deregister, vec!["broken", "past-retention"]));
     }
 
+    /// 46. Good is what is available and, where an object is required, has one that is plausible.
     #[test]
     fn where_an_object_is_required_only_what_has_one_counts_and_goes() {
         let asked = json!({"retention": {"newest": 1}, "requireObject": true});
-        let mut account = account(vec![image(1, 1), image(2, 2), image(3, 3), image(4, 4), image(5, 5)]);
+        let disabled = Image { state: ImageState::Disabled, ..image(6, 0) };
+        let mut account = account(vec![image(1, 1), image(2, 2), image(3, 3), image(4, 4), image(5, 5), disabled]);
         let all = judged(&account, asked.clone());
         assert!(all.iter().all(|(action, codes)| *action == Action::Keep && codes.contains(&"none-verified")));
-        account.objects = [(id(2), 1 << 30), (id(3), 8 << 30), (id(4), 0), (id(5), (8 << 30) + 1)].into();
+        account.objects = [(id(2), 1 << 30), (id(3), 8 << 30), (id(4), 0), (id(5), (8 << 30) + 1), (id(6), 1)].into();
         let all = judged(&account, asked);
         assert_eq!(all[0].1, ["no-object", "newer-than-last-good"]);
         assert_eq!(all[1].1, ["last-good", "among-newest"]);
         assert_eq!(all[2], (Action::Deregister, vec!["past-retention"]));
         assert_eq!(all[3].1, ["no-object"]);
         assert_eq!(all[4].1, ["no-object"]);
+        assert_eq!(all[5].1, ["newer-than-last-good"], "it has an object and cannot be launched");
     }
 
     #[test]

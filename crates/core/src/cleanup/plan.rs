@@ -483,6 +483,14 @@ pub(crate) mod tests {
         protection::Tool,
         usage::User,
     };
+    use crate::{
+        image::{
+            ImageFacts, SnapshotFacts,
+            tests::{image as image_facts, snapshot as snapshot_facts},
+        },
+        naming::{TAG_MANAGED, TAG_SOURCE},
+        tags::Tags,
+    };
 
     fn snapshot_id(number: u32) -> SnapshotId {
         format!("snap-{number:08x}").parse().unwrap_or_else(|_| unreachable!())
@@ -556,6 +564,8 @@ pub(crate) mod tests {
         }
     }
 
+    /// 44. A snapshot that several images are on goes with the last of them.
+    ///
     /// Case 19: a snapshot that two images are on goes with the last of them.
     #[test]
     fn a_shared_snapshot_goes_with_the_last_image() {
@@ -567,6 +577,8 @@ pub(crate) mod tests {
         assert_eq!(one(&account, newest(), SECOND), (Action::DeleteSnapshot, vec!["with-image".into()]));
     }
 
+    /// 44. The snapshot of an image that stays, in whatever state that image is, stays.
+    ///
     /// Case 24: the snapshot of an image that stays is never a candidate, whatever else is true of it.
     #[test]
     fn the_snapshot_of_an_image_that_stays_stays() {
@@ -586,6 +598,7 @@ pub(crate) mod tests {
         assert_eq!(one(&account, asked, SECOND).1, ["backs-an-image"]);
     }
 
+    /// 63. A snapshot that something keeps stays, though its image goes.
     #[test]
     fn what_a_snapshot_carries_keeps_it_though_its_image_goes() {
         let mut account = three();
@@ -593,6 +606,56 @@ pub(crate) mod tests {
         account.uses.add_snapshot(snapshot_id(2), User::LaunchTemplate, "lt-1 version 1");
         assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["locked".into(), "in-use".into()]));
         assert_eq!(one(&account, newest(), "ami-00000002").0, Action::Deregister);
+    }
+
+    /// 50. What another tool looks after, what this product did not make (unless the operator opts in), what is public,
+    ///     what is protected, locked or carries a keep tag stays.
+    #[test]
+    fn what_is_not_for_this_run_to_touch_stays() {
+        let ours: Tags = [(TAG_MANAGED, "true"), (TAG_SOURCE, "i-12345678")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+        let by_image = |asked: Value, change: fn(&mut ImageFacts)| {
+            let mut facts = image_facts("ami-00000002");
+            facts.creation_date = Some("2026-11-22T02:00:00.000Z".into());
+            facts.tags = ours.clone();
+            change(&mut facts);
+            let mut account = three();
+            account.images[1] = Image::of(&facts, &policy(asked.clone()), &[]);
+            one(&account, asked, "ami-00000002")
+        };
+        let by_snapshot = |asked: Value, lock: Option<&str>, change: fn(&mut SnapshotFacts)| {
+            let mut facts = snapshot_facts(SECOND);
+            facts.description = "Created by CreateImage(i-12345678) for ami-00000002".into();
+            facts.tags = ours.clone();
+            change(&mut facts);
+            let mut account = three();
+            account.snapshots[1] = Snapshot::of(&facts, lock, &policy(asked.clone()), &[]);
+            one(&account, asked, SECOND)
+        };
+        let stays = |code: &str| (Action::Keep, vec![code.to_owned()]);
+        let (plain, wide) = (with(json!({"keepTags": ["Keep"]})), with(json!({"includeUnmanaged": true})));
+        let image = |change| by_image(plain.clone(), change);
+        assert_eq!(image(|_| {}).0, Action::Deregister);
+        assert_eq!(
+            image(|facts| facts.owner_alias = Some("aws-backup-vault".into())),
+            stays("managed-by-another-tool")
+        );
+        assert_eq!(image(|facts| facts.public = true), stays("public"));
+        assert_eq!(image(|facts| facts.deregistration_protection = Some("enabled".into())), stays("protected"));
+        assert_eq!(image(|facts| drop(facts.tags.insert("Keep".into(), "x".into()))), stays("keep-tag"));
+        let snapshot = |lock, change| by_snapshot(plain.clone(), lock, change);
+        assert_eq!(snapshot(None, |_| {}).0, Action::DeleteSnapshot);
+        assert_eq!(snapshot(Some("governance"), |_| {}), stays("locked"));
+        assert_eq!(snapshot(None, |facts| drop(facts.tags.insert("Keep".into(), "x".into()))), stays("keep-tag"));
+        let tool = |facts: &mut SnapshotFacts| drop(facts.tags.insert("dlm:managed".into(), "true".into()));
+        assert_eq!(snapshot(None, tool), stays("managed-by-another-tool"));
+        let foreign = |facts: &mut ImageFacts| drop(facts.tags.remove(TAG_MANAGED));
+        let of_others = |facts: &mut SnapshotFacts| drop(facts.tags.remove(TAG_MANAGED));
+        assert_eq!(image(foreign), stays("not-ours"));
+        assert_eq!(snapshot(None, of_others), stays("not-ours"));
+        assert_eq!(by_image(wide.clone(), foreign).0, Action::Deregister);
+        assert_eq!(by_snapshot(wide, None, of_others).0, Action::DeleteSnapshot);
     }
 
     /// Case 22: an image on a recovery point keeps that from expiring.
@@ -634,6 +697,8 @@ pub(crate) mod tests {
         with(json!({"orphans": {"graceDays": days}}))
     }
 
+    /// 53. An orphan goes only if the policy says so and after it was seen as one for the grace time.
+    ///
     /// Case 23: an orphan is shown first and goes only if the operator says so, after a grace time.
     #[test]
     fn an_orphan_goes_on_opt_in_and_after_a_grace_time() {
@@ -645,6 +710,8 @@ pub(crate) mod tests {
         assert_eq!(one(&account, in_grace(1), SECOND), (Action::Keep, vec!["orphan-in-grace".into()]));
     }
 
+    /// 53. What was not made for an image is no orphan.
+    ///
     /// Case 82: what was not made for an image is no orphan, however old it is.
     #[test]
     fn what_was_not_made_for_an_image_is_no_orphan() {
@@ -653,8 +720,11 @@ pub(crate) mod tests {
         assert_eq!(one(&account, in_grace(1), SECOND), (Action::Keep, vec!["not-of-an-image".into()]));
     }
 
+    /// 53. An orphan is a snapshot that was made for an image which is gone in any form: not registered, not disabled,
+    ///     not in the making, not in the Recycle Bin.
     #[test]
     fn an_image_that_exists_in_any_form_has_no_orphans() {
+        assert_eq!(one(&orphaned(), in_grace(1), SECOND).1, ["orphan"]);
         for state in ["pending", "disabled", "failed", "transient"] {
             let mut account = orphaned();
             let mut making = image(2, 0);
@@ -673,6 +743,7 @@ pub(crate) mod tests {
         assert_eq!(one(&account, in_grace(1), SECOND).1, ["image-exists"]);
     }
 
+    /// 54. While the Recycle Bin holds an image of which nobody knows its snapshots, no orphan goes.
     #[test]
     fn an_image_in_the_bin_may_be_on_any_snapshot_unless_it_is_known_on_which() {
         let mut account = orphaned();
@@ -691,6 +762,7 @@ pub(crate) mod tests {
         assert_eq!(one(&account, newest(), SECOND).1, ["image-in-bin"]);
     }
 
+    /// 53. What a run that was cut off has left of its images goes without a word of the policy and without grace.
     #[test]
     fn what_a_run_that_was_cut_off_left_goes_without_grace() {
         let mut account = orphaned();
@@ -703,6 +775,7 @@ pub(crate) mod tests {
         assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["keep-tag".into(),]));
     }
 
+    /// 55. No more orphans go than their limit allows, the longest known first.
     #[test]
     fn orphans_go_as_far_as_the_limit_has_room_the_oldest_known_first() {
         let mut account = account(vec![image(1, 1)]);
@@ -731,6 +804,8 @@ pub(crate) mod tests {
         }
     }
 
+    /// 55. In one run and Region no more images go than the limit allows, the oldest first.
+    ///
     /// Case 12: the limit of a run is kept, and the oldest go first.
     #[test]
     fn images_go_as_far_as_the_limit_has_room_the_oldest_first() {
@@ -769,6 +844,8 @@ pub(crate) mod tests {
         assert_eq!(next(&checks), Vec::<u32>::new());
     }
 
+    /// 52. What could not be looked at stays.
+    ///
     /// Cases 2 and 5: what cannot be told keeps the image, and the run is partial.
     #[test]
     fn what_cannot_be_told_keeps_the_image_and_makes_the_run_partial() {
@@ -808,6 +885,8 @@ pub(crate) mod tests {
         Plan::new(account, judged, &all_free(account), &policy, now()).asks().map(str::to_owned)
     }
 
+    /// 55. A plan that would take more than the share asks a person.
+    ///
     /// Case 16: a policy that would take nearly everything asks a person first.
     #[test]
     fn a_large_share_asks() {
@@ -825,6 +904,7 @@ pub(crate) mod tests {
         assert!(asks(&account, json!({"sharePercent": 66, "images": 0})).is_some());
     }
 
+    /// 55. A plan that would leave less than must remain asks a person too.
     #[test]
     fn too_few_left_asks() {
         let account = three();

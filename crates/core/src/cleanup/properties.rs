@@ -275,6 +275,9 @@ proptest! {
         }
     }
 
+    /// 46. Each family keeps its last good backup. It keeps whatever is newer than that, and as many of its newest good
+    ///     ones as the policy says. A family without a good backup keeps everything.
+    ///
     /// Each family keeps its last good backup, whatever is newer than that, and its newest so many; and what goes names
     /// what replaces it.
     #[test]
@@ -319,6 +322,7 @@ proptest! {
         prop_assert!(orphans <= usize::try_from(policy.limits.orphan_snapshots).unwrap_or(usize::MAX));
     }
 
+    /// 47. More retention never removes more.
     #[test]
     fn more_retention_never_removes_more(account in any_account(), some in any_retention(), more in any_retention()) {
         let policy = |retention| CleanupPolicy { retention: Some(retention), limits: unlimited(), ..policy(serde_json::json!({})) };
@@ -327,6 +331,7 @@ proptest! {
         prop_assert!(less.is_subset(&all), "{:?}", less.difference(&all).collect::<Vec<_>>());
     }
 
+    /// 56. The order of pages and items changes nothing.
     #[test]
     fn the_order_of_pages_and_items_changes_nothing(
         (account, images, snapshots) in any_account().prop_flat_map(|account| {
@@ -346,6 +351,8 @@ proptest! {
         prop_assert_eq!(by_id(lines(&account, &checks, &policy)), by_id(lines(&shuffled, &checks, &policy)));
     }
 
+    /// 56. Where no limit and no stage holds anything back, a plan of what a plan left removes nothing.
+    ///
     /// A plan of what a plan left takes nothing more: what goes now was no reason for anything to stay.
     #[test]
     fn a_plan_of_what_a_plan_left_removes_nothing(account in any_account(), checks in any_checks(), policy in any_policy()) {
@@ -354,6 +361,7 @@ proptest! {
         prop_assert_eq!(touched(&lines(&left, &checks, &policy)), BTreeSet::new());
     }
 
+    /// 51. A listing of the account that cannot be trusted removes nothing and fails the run.
     #[test]
     fn a_listing_that_failed_removes_nothing(
         account in any_account(),

@@ -325,6 +325,8 @@ mod tests {
         (verdict(&lines), lines)
     }
 
+    /// 58. A run that did not get to the end of its plan is no success.
+    ///
     /// Case 35: a run that did not get to the end of its plan is no success.
     #[test]
     fn only_a_whole_run_is_a_success() {
@@ -372,6 +374,8 @@ mod tests {
         assert_eq!(of(&start(false), &planless).0, Verdict::Failed);
     }
 
+    /// 52. A run in which something could not be looked at is `PARTIAL`.
+    ///
     /// Case 5: what could not be told makes the run partial, dry or not.
     #[test]
     fn a_plan_that_could_not_tell_is_partial() {

@@ -425,6 +425,9 @@ pub(crate) mod tests {
         CleanupSubject { work, plan: Some(plan), approval: None }
     }
 
+    /// 61. What somebody agreed to is not asked about again.
+    ///
+    /// 62. A plan that was applied to its end is not applied again.
     #[test]
     fn what_is_finished_is_not_applied_again_and_what_was_agreed_to_not_asked_again() {
         let work = work(json!({"apply": true, "approval": true}));
@@ -441,6 +444,7 @@ pub(crate) mod tests {
         made(value, going, asks).plan.map(|plan| plan.next)
     }
 
+    /// 60. Without `apply` nothing is changed.
     #[test]
     fn a_plan_is_applied_only_if_asked_for_and_asks_where_a_person_has_to_agree() {
         assert_eq!(next(json!({}), 3, None), Some(Next::End));
@@ -451,6 +455,7 @@ pub(crate) mod tests {
         assert_eq!(next(json!({"apply": true, "approval": true}), 3, None), Some(Next::Ask));
     }
 
+    /// 52. A later start of such a run makes a new plan, once nothing else of the old one is to be done.
     #[test]
     fn a_plan_that_could_not_tell_is_made_again_by_a_later_start() {
         let later = |apply: bool| RegionWork { started_at: Timestamp::constant(1, 0), ..work(json!({"apply": apply})) };
@@ -466,6 +471,28 @@ pub(crate) mod tests {
         assert!(!again(true, &work(json!({"apply": true})), true), "a retry of the start that made it finds it");
     }
 
+    /// 60. What a dry run has planned is applied by the same run with `apply`, as it was read.
+    #[test]
+    fn what_a_dry_run_has_planned_is_applied_as_it_was_read() {
+        let dry = work(json!({}));
+        let mut summary = summary(&dry, None);
+        summary.images.by_action.insert(Action::Deregister, 3);
+        let read = PlanPointer { prefix: "p/".into(), summary };
+        let later = RegionWork { started_at: Timestamp::constant(1, 0), ..work(json!({"apply": true})) };
+        assert!(!read.is_to_be_made_again(&later, false));
+        let of = |work: &RegionWork| MadePlan::new(read.prefix.clone(), &read.summary, work, Progress::New);
+        assert_eq!(of(&dry).next, Next::End);
+        assert_eq!(of(&later), MadePlan { next: Next::Apply, ..of(&dry) });
+    }
+
+    /// 61. An agreement is to that very plan, beside which it lies.
+    #[test]
+    fn an_agreement_lies_beside_the_plan_that_it_is_about() {
+        let [one, another] = [1, 2].map(|second| files_prefix("nightly", &region(), Timestamp::constant(second, 0)));
+        assert!(approval_key(&one).starts_with(&one) && approval_key(&another).starts_with(&another));
+        assert_ne!(approval_key(&one), approval_key(&another));
+    }
+
     fn refused(subject: &CleanupSubject, now: Timestamp) -> String {
         match subject.applicable(now) {
             Ok(_) => String::new(),
@@ -473,6 +500,7 @@ pub(crate) mod tests {
         }
     }
 
+    /// 61. A plan that asks is applied only if a person agreed to it.
     #[test]
     fn nothing_is_applied_without_whom_it_needs() {
         let now = Timestamp::UNIX_EPOCH;
@@ -495,6 +523,7 @@ pub(crate) mod tests {
         assert!(refused(&without, now).starts_with("InvalidInput"));
     }
 
+    /// 57. A plan that is no longer fresh is refused.
     #[test]
     fn a_plan_is_applied_while_it_is_fresh() {
         let subject = made(json!({"apply": true, "freshMinutes": 60}), 3, None);

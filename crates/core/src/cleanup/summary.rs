@@ -304,6 +304,8 @@ mod tests {
         assert_eq!(going.len(), 2);
     }
 
+    /// 66. A last good backup that is older than the policy keeps is said to be too old.
+    ///
     /// Case 28: that all backups are older than the policy keeps is said, also where their number keeps some.
     #[test]
     fn a_last_good_backup_that_only_its_place_keeps_is_too_old() {
@@ -315,6 +317,9 @@ mod tests {
         assert_eq!(old(json!({"retention": {"newest": 2}})), Vec::<String>::new(), "a number says nothing of age");
     }
 
+    /// 59. What was provisioned is never called freed: the two are two numbers, and what was not measured is said not
+    ///     to be.
+    ///
     /// Case 80: what was provisioned is never sold as what is freed.
     #[test]
     fn provisioned_and_freed_are_two_numbers() {

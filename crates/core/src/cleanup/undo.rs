@@ -290,6 +290,8 @@ mod tests {
         ImageSeen { state: state.to_owned().into(), deprecated: false, tags }
     }
 
+    /// 65. Snapshots come first, then their image. What is back never expires.
+    ///
     /// Case 17: snapshots first, then the image, then the mark.
     #[test]
     fn an_image_comes_back_after_its_snapshots() {
@@ -321,6 +323,7 @@ mod tests {
         assert_eq!(undo(&[snapshot(1)], &seen).steps, [UndoStep::Keep("snap-00000001".into())]);
     }
 
+    /// 65. Deprecating and disabling are taken back.
     #[test]
     fn what_was_disabled_or_deprecated_is_taken_back() {
         let of = |action: &str, image_seen: ImageSeen| {
