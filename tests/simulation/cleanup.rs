@@ -426,6 +426,23 @@ fn case_17_what_was_removed_comes_back() {
     assert_eq!((ended(&next).as_str(), next.things.count("image"), removals(&next)), ("OK", 3, 0));
 }
 
+/// 60. What a dry run has planned is applied by the same run with `apply`, as it was read.
+#[test]
+fn what_was_read_is_what_goes() {
+    let input = json!({
+        "run": "c", "retention": {"days": 30}, "limits": {"sharePercent": 100}, "freshMinutes": 7 * 24 * 60,
+    });
+    let file = account(vec![image(1, 1), image(2, 29), image(3, 100)], json!({}));
+    let dry = cleaned(file.clone(), input.clone());
+    assert_eq!([1, 2, 3].map(|number| is_there(&dry, &ami(number))), [true; 3]);
+    let before = vec![("cleanup".into(), input.clone())];
+    let trial = Trial { before, ..clean_up(file, with(input, "apply", json!(true))) };
+    let outcome = trial::run(&Rc::new(Product::of_the_project()), &trial, None);
+    assert_eq!(outcome.complaints, Vec::<String>::new());
+    // Days later the second is due too, and was not when a person read the plan.
+    assert_eq!([1, 2, 3].map(|number| is_there(&outcome, &ami(number))), [true, true, false]);
+}
+
 /// 65. What is lost is named.
 ///
 /// What the bin does not hold is lost, and the run says so.
@@ -510,17 +527,8 @@ fn case_23_orphans_are_shown_first_and_go_on_opt_in_after_a_grace_time() {
     let young = cleaned(orphaned(json!({})), opt_in.clone());
     assert!(said(&young, &snap(7)).contains("orphan-in-grace") && is_there(&young, &snap(7)));
     // What comes before takes six hours and three days.
-    let trial = Trial {
-        machine: "cleanup".into(),
-        input: with(opt_in.clone(), "run", json!("later")),
-        before: vec![("cleanup".into(), opt_in)],
-        file: orphaned(json!({})),
-        approval: None,
-        faults: Vec::new(),
-        seed: 7,
-        told: false,
-        once: true,
-    };
+    let before = vec![("cleanup".into(), opt_in.clone())];
+    let trial = Trial { before, ..clean_up(orphaned(json!({})), with(opt_in, "run", json!("later"))) };
     let later = trial::run(&Rc::new(Product::of_the_project()), &trial, None);
     assert_eq!(later.complaints, Vec::<String>::new());
     assert!(!is_there(&later, &snap(7)) && is_there(&later, &snap(8)));

@@ -317,8 +317,8 @@ mod tests {
         assert_eq!(old(json!({"retention": {"newest": 2}})), Vec::<String>::new(), "a number says nothing of age");
     }
 
-    /// 59. What was provisioned is never called freed: the two are two numbers, and what was not measured is said not
-    ///     to be.
+    /// 59. What was provisioned is never called freed: the two are two numbers. What EC2 says that snapshots hold is the
+    ///     most that can be freed, and where it does not say, the plan says so.
     ///
     /// Case 80: what was provisioned is never sold as what is freed.
     #[test]
