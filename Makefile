@@ -64,7 +64,8 @@ mutants: ## Break the decisions in crates/core in every small way and see the te
 features: build .venv/ready ## Run the small machines that the engine is held against on the local engine too, and compare
 	@$(BIN)/python -m local.features
 
-bench: build .venv-bench/ready ## Time the plan of a clean-up over a large account, next to Cloud Custodian on the same account (minutes)
+bench: build .venv-bench/ready ## Time the plan of a clean-up over a large account, next to Cloud Custodian on the same account (a quarter of an hour)
+	$(CARGO) build --release --workspace --locked --bin plan-cleanup
 	@.venv-bench/bin/python -m local.bench
 
 test: test-rust test-wire test-local ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own

@@ -148,7 +148,7 @@ class Contestants:
         """The function under the runtime interface emulator. The time is that of one cold invocation."""
         name, binary = self._asked.function, self._asked.binary
         if not binary.is_file():
-            raise StackError(f"{binary} is not there: run `make build`, or mend the name")
+            raise StackError(f"{binary} is not there: `make bench` builds that of plan-cleanup")
         port, runtime_port = free_port(), free_port()
         environment = clean_environment(
             AWS_ENDPOINT_URL=self._endpoint,
@@ -291,8 +291,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--function", default="plan-cleanup", help="which function is timed")
     parser.add_argument("--event", type=Path, help="its event; absent: tests/bench/<function>.json")
-    parser.add_argument("--binary", type=Path, help="its program; absent: target/debug/<function>")
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--binary", type=Path, help="its program; absent: target/release/<function>")
+    parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--snapshots", type=int, default=100_000)
     parser.add_argument("--instances", type=int, default=5_000)
@@ -304,7 +304,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     asked.event = asked.event or FILES / f"{asked.function}.json"
-    asked.binary = (asked.binary or simulator.BINARIES / asked.function).absolute()
+    asked.binary = (asked.binary or ROOT / "target" / "release" / asked.function).absolute()
     end_on_signals()
     if not asked.event.is_file():
         sys.exit(f"{asked.event} is not there")

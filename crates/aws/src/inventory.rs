@@ -32,7 +32,11 @@ impl Aws {
             let page = request.send().await.map_err(|error| call.failed(error))?;
             Ok((page.images.unwrap_or_default(), page.next_token))
         };
-        each_page(ask, |images| images.into_iter().try_for_each(|image| Ok(each(images::facts(&call, image)?)))).await
+        let taken = |image| {
+            each(images::facts(&call, image)?);
+            Ok(())
+        };
+        each_page(ask, taken).await
     }
 
     /// Every snapshot of the account. Returns how many there are.
@@ -51,8 +55,11 @@ impl Aws {
             let page = request.send().await.map_err(|error| call.failed(error))?;
             Ok((page.snapshots.unwrap_or_default(), page.next_token))
         };
-        each_page(ask, |page| page.into_iter().try_for_each(|snapshot| Ok(each(snapshots::facts(&call, snapshot)?))))
-            .await
+        let taken = |snapshot| {
+            each(snapshots::facts(&call, snapshot)?);
+            Ok(())
+        };
+        each_page(ask, taken).await
     }
 
     /// How each locked snapshot of the account is locked, as EC2 spells it. A lock that is over is none.
@@ -194,7 +201,7 @@ impl Aws {
 /// Takes every page of a listing, each while the next one is on its way. Returns how many things they held.
 async fn each_page<T>(
     ask: impl AsyncFn(Option<String>) -> Result<(Vec<T>, Option<String>), AwsFailure>,
-    mut take: impl FnMut(Vec<T>) -> Result<(), AwsFailure>,
+    mut take: impl FnMut(T) -> Result<(), AwsFailure>,
 ) -> Result<u64, AwsFailure> {
     let (mut page, mut token) = ask(None).await?;
     let mut count = 0;
@@ -202,13 +209,13 @@ async fn each_page<T>(
         count += u64::try_from(page.len()).unwrap_or(u64::MAX);
         token = token.filter(|token| !token.is_empty());
         if token.is_none() {
-            take(page)?;
+            page.into_iter().try_for_each(take)?;
             return Ok(count);
         }
         let taken = async {
             // Lets the request for the next page leave first.
             tokio::task::yield_now().await;
-            take(page)
+            page.into_iter().try_for_each(&mut take)
         };
         let (next, taken) = join(ask(token), taken).await;
         taken?;

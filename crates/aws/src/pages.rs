@@ -1,6 +1,6 @@
 //! Owns reading pages of snapshots and images, of which an account has a hundred thousand.
 //!
-//! The SDK's reader of XML takes most of the time of a plan (docs/decisions/0018-reading-pages.md). For these two listings an
+//! The SDK's reader of XML takes most of the time of a plan (docs/decisions/0018-a-large-account.md). For these two listings an
 //! interceptor puts another in its place. Everything else is the SDK's, errors included, and what is read are its types:
 //! the fields that `snapshots::facts` and `images::facts` look at, and no others.
 
