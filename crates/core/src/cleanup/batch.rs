@@ -171,6 +171,12 @@ mod tests {
                 .into();
         assert_eq!(pending(&going, &both, this), []);
         assert_eq!(removed(&both), ["ami-00000001", "snap-00000001"].into());
+        for (id, rest) in [("ami-00000001", (0, 1)), ("snap-00000001", (1, 0))] {
+            let one = [outcome(id, ItemResult::Done, this, 0)].into();
+            let left = pending(&going, &one, this);
+            let left: Vec<_> = left.iter().map(|batch| (batch.images.len(), batch.snapshots.len())).collect();
+            assert_eq!(left, [rest], "{id} has ended");
+        }
         let kept = [outcome("ami-00000001", ItemResult::Kept, this, 0)].into();
         assert!(removed(&kept).is_empty());
     }

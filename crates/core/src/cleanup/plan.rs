@@ -902,6 +902,11 @@ pub(crate) mod tests {
         assert!(asks(&account, json!({"sharePercent": 66})).is_some());
         // What is due and over the limit counts: the share is of the policy, not of one night.
         assert!(asks(&account, json!({"sharePercent": 66, "images": 0})).is_some());
+        // The share itself may go: half of two under the default.
+        let mut two = three();
+        two.images.truncate(2);
+        assert_eq!(asks(&two, json!({"sharePercent": 50})), None);
+        assert!(asks(&two, json!({"sharePercent": 49})).is_some());
     }
 
     /// 55. A plan that would leave less than must remain asks a person too.

@@ -341,6 +341,7 @@ pub(crate) mod tests {
     fn limits_may_be_as_wide_as_is_said() {
         assert_eq!(policy(json!({"limits": {"sharePercent": 1}})).limits.share_percent, 1);
         assert_eq!(policy(json!({"orphans": {"graceDays": 1}})).orphans, Some(OrphanPolicy { grace_days: 1 }));
+        assert_eq!(policy(json!({})).fresh_minutes, 1440, "a day");
         assert_eq!(policy(json!({"freshMinutes": 1})).fresh_minutes, 1);
         assert_eq!(policy(json!({"freshMinutes": 10_080})).fresh_minutes, LONGEST_FRESH_MINUTES);
     }
