@@ -398,6 +398,32 @@ mod tests {
     }
 
     #[test]
+    fn what_people_should_know_of_a_plan_is_said() {
+        let said = |of_the_plan: fn(&mut Summary)| {
+            let mut facts = facts(&[]);
+            facts.plan.iter_mut().for_each(|plan| of_the_plan(&mut plan.summary));
+            summary(&start(false), &of(&start(false), &facts).1)
+        };
+        assert!(!said(|_| {}).contains("us-east-1"));
+        assert!(said(|plan| plan.asks = Some("all go".into())).contains("asks a person: all go"));
+        assert!(said(|plan| plan.partial = true).contains("could not be told"));
+        assert!(said(|plan| plan.bin_keeps_snapshots_shorter = 1).contains("keeps 1 of these images for longer"));
+    }
+
+    #[test]
+    fn an_item_says_why_it_was_kept_after_all_and_else_why_it_goes() {
+        let mut kept = facts(&[Some(ItemResult::Kept), Some(ItemResult::Done), None]);
+        let reason = WrittenReason { code: "in-use".into(), text: "i-1 runs it".into() };
+        kept.outcomes.values_mut().take(1).for_each(|outcome| outcome.reasons = vec![reason.clone()]);
+        let reasons = of(&start(true), &kept).1.into_iter().filter_map(|line| match line {
+            ReportLine::Item(item) => Some(item.reasons.iter().map(|reason| reason.code.clone()).collect()),
+            ReportLine::Region(_) => None,
+        });
+        let reasons: Vec<Vec<String>> = reasons.collect();
+        assert_eq!(reasons, [["in-use"], ["expired"], ["expired"]]);
+    }
+
+    #[test]
     fn one_bad_region_makes_a_run_partial_and_only_bad_ones_a_failure() {
         let (good, bad) = (facts(&[]), RegionFacts { end: None, ..facts(&[]) });
         let both = |all: [&RegionFacts; 2]| {

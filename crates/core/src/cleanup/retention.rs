@@ -1,6 +1,6 @@
 //! Owns what of a family stays: by the policy's retention, and whatever the policy says.
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use jiff::{SignedDuration, Timestamp, civil::Date, tz::Offset};
 use serde::{Deserialize, Serialize};
@@ -154,11 +154,11 @@ pub fn younger_than(at: Timestamp, age_days: u32, now: Timestamp) -> bool {
 pub fn kept_for_safety(members: &[Member]) -> Vec<Option<Reason>> {
     let last_good = members.iter().position(|member| member.verified);
     (0..members.len())
-        .map(|index| match last_good {
+        .map(|index| match last_good.map(|good| index.cmp(&good)) {
             None => Some(Reason::NoneVerified),
-            Some(good) if index == good => Some(Reason::LastGood),
-            Some(good) if index < good => Some(Reason::NewerThanLastGood),
-            Some(_) => None,
+            Some(Ordering::Equal) => Some(Reason::LastGood),
+            Some(Ordering::Less) => Some(Reason::NewerThanLastGood),
+            Some(Ordering::Greater) => None,
         })
         .collect()
 }

@@ -444,6 +444,13 @@ pub(crate) mod tests {
         made(value, going, asks).plan.map(|plan| plan.next)
     }
 
+    #[test]
+    fn an_answer_without_a_name_is_somebodys() {
+        let answer: Approval =
+            serde_json::from_value(json!({"approved": false, "ticket": 7})).unwrap_or_else(|_| unreachable!());
+        assert_eq!(answer, Approval { approved: false, by: "somebody".into() });
+    }
+
     /// 60. Without `apply` nothing is changed.
     #[test]
     fn a_plan_is_applied_only_if_asked_for_and_asks_where_a_person_has_to_agree() {

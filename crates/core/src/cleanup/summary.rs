@@ -317,6 +317,20 @@ mod tests {
         assert_eq!(old(json!({"retention": {"newest": 2}})), Vec::<String>::new(), "a number says nothing of age");
     }
 
+    #[test]
+    fn so_many_families_of_which_the_last_is_too_old_are_named_and_no_more() {
+        let family = |number: u32| {
+            let mut image = image(number, 400);
+            image.family = Some(format!("source i-{number}"));
+            image
+        };
+        let old = |families: u32| {
+            let account = account((1..=families).map(family).collect());
+            summed(&account, json!({"retention": {"days": 30}})).0.too_old.len()
+        };
+        assert_eq!([19, 20, 21, 50].map(old), [19, 20, 20, 20]);
+    }
+
     /// 59. What was provisioned is never called freed: the two are two numbers. What EC2 says that snapshots hold is the
     ///     most that can be freed, and where it does not say, the plan says so.
     ///
