@@ -17,6 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -236,12 +237,7 @@ class Bench:
         """First without token buckets, then with them."""
         results = []
         for token_buckets in [name == "on" for name in ("off", "on") if self._asked.token_buckets in (name, "both")]:
-            account = self._account(token_buckets)
-            aws, endpoint = simulator.launch(self._directory, account, seconds=120)
-            try:
-                results += self._take_turns(token_buckets, aws, endpoint)
-            finally:
-                stop_child(aws)
+            results += self._take_turns(token_buckets, self._account(token_buckets))
         return results
 
     def _account(self, token_buckets: bool) -> Path:
@@ -252,29 +248,38 @@ class Bench:
         subprocess.run([*command, *(["--token-buckets"] if token_buckets else [])], check=True)
         return file
 
-    def _take_turns(self, token_buckets: bool, aws: subprocess.Popen[bytes], endpoint: str) -> list[Results]:
-        contestants = Contestants(self._directory, endpoint, self._asked)
-        administration = simulator.Administration(endpoint, patience=60)
-        turns = [(Results(self._asked.function, token_buckets), contestants.function)]
+    def _take_turns(self, token_buckets: bool, account: Path) -> list[Results]:
+        turns = [(Results(self._asked.function, token_buckets), Contestants.function)]
         if self._asked.custodian_runs:
-            turns.append((Results(f"Cloud Custodian {self._version}", token_buckets), contestants.custodian))
+            turns.append((Results(f"Cloud Custodian {self._version}", token_buckets), Contestants.custodian))
         for number in range(1, self._asked.repetitions + 1):
             for results, contest in list(turns):
-                administration.reset()
-                used = cpu_seconds(aws.pid)
-                measured = contest()
+                measured = self._measure(contest, account)
                 name = f"token buckets {'on' if token_buckets else 'off'}, {results.contestant}, run {number}"
                 if measured is None:
                     print(f"{name}: not over after {TIMEOUT_SECONDS} s, not tried again", flush=True)
                     turns.remove((results, contest))
                     continue
-                measured.simulator_cpu = cpu_seconds(aws.pid) - used
-                calls = [call for call in administration.calls() if not call.get("impliedBy")]
-                measured.calls = len(calls)
-                measured.refused = sum(call["outcome"] == REFUSED for call in calls)
                 results.runs.append(measured)
                 print(f"{name}: {measured.wall:.1f} s, {measured.peak_mb:.0f} MB; {measured.found}", flush=True)
         return [results for results, _ in turns]
+
+    def _measure(self, contest: Callable[[Contestants], Measured | None], account: Path) -> Measured | None:
+        """One run against a simulator of its own: one that has been put back answers more slowly than a new one."""
+        aws, endpoint = simulator.launch(self._directory, account, seconds=120)
+        try:
+            used = cpu_seconds(aws.pid)
+            measured = contest(Contestants(self._directory, endpoint, self._asked))
+            if measured is None:
+                return None
+            measured.simulator_cpu = cpu_seconds(aws.pid) - used
+            calls = simulator.Administration(endpoint, patience=60).calls()
+            calls = [call for call in calls if not call.get("impliedBy")]
+            measured.calls = len(calls)
+            measured.refused = sum(call["outcome"] == REFUSED for call in calls)
+            return measured
+        finally:
+            stop_child(aws)
 
 
 def custodian_version(program: Path) -> str:
