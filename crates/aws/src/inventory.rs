@@ -36,7 +36,7 @@ impl Aws {
             each(images::facts(&call, image)?);
             Ok(())
         };
-        each_page(ask, taken).await
+        each_page(&call, ask, taken).await
     }
 
     /// Every snapshot of the account. Returns how many there are.
@@ -59,7 +59,7 @@ impl Aws {
             each(snapshots::facts(&call, snapshot)?);
             Ok(())
         };
-        each_page(ask, taken).await
+        each_page(&call, ask, taken).await
     }
 
     /// How each locked snapshot of the account is locked, as EC2 spells it. A lock that is over is none.
@@ -69,19 +69,18 @@ impl Aws {
     pub async fn locked_snapshots(&self, region: &Region) -> Result<BTreeMap<SnapshotId, String>, AwsFailure> {
         let call = Call::new("ec2:DescribeLockedSnapshots", region);
         let request = self.ec2(region).describe_locked_snapshots().max_results(PAGE);
+        // The SDK has no paginator for it.
+        let ask = async |token| {
+            let page = request.clone().set_next_token(token).send().await.map_err(|error| call.failed(error))?;
+            Ok((page.snapshots.unwrap_or_default(), page.next_token))
+        };
         let mut locked = BTreeMap::new();
-        let mut token = None;
-        loop {
-            // The SDK has no paginator for it.
-            let answer = request.clone().set_next_token(token).send().await.map_err(|error| call.failed(error))?;
-            for snapshot in answer.snapshots() {
-                locked.extend(lock(&call, snapshot)?);
-            }
-            token = answer.next_token;
-            if token.as_ref().is_none_or(String::is_empty) {
-                return Ok(locked);
-            }
-        }
+        let taken = |snapshot| {
+            locked.extend(lock(&call, &snapshot)?);
+            Ok(())
+        };
+        each_page(&call, ask, taken).await?;
+        Ok(locked)
     }
 
     /// The images in the Recycle Bin.
@@ -198,8 +197,10 @@ impl Aws {
     }
 }
 
-/// Takes every page of a listing, each while the next one is on its way. Returns how many things they held.
+/// Takes every page of a listing, each while the next one is on its way. Returns how many things they held. A listing that
+/// gives the same token twice would never end, and fails, as in the SDK's paginators.
 async fn each_page<T>(
+    call: &Call<'_>,
     ask: impl AsyncFn(Option<String>) -> Result<(Vec<T>, Option<String>), AwsFailure>,
     mut take: impl FnMut(T) -> Result<(), AwsFailure>,
 ) -> Result<u64, AwsFailure> {
@@ -207,19 +208,21 @@ async fn each_page<T>(
     let mut count = 0;
     loop {
         count += u64::try_from(page.len()).unwrap_or(u64::MAX);
-        token = token.filter(|token| !token.is_empty());
-        if token.is_none() {
+        let Some(asked) = token.filter(|token| !token.is_empty()) else {
             page.into_iter().try_for_each(take)?;
             return Ok(count);
-        }
+        };
         let taken = async {
             // Lets the request for the next page leave first.
             tokio::task::yield_now().await;
             page.into_iter().try_for_each(&mut take)
         };
-        let (next, taken) = join(ask(token), taken).await;
+        let (next, taken) = join(ask(Some(asked.clone())), taken).await;
         taken?;
         (page, token) = next?;
+        if token.as_ref() == Some(&asked) {
+            return Err(call.malformed("the answer's NextToken is the one that was asked with".into()));
+        }
     }
 }
 

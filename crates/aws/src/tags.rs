@@ -28,7 +28,7 @@ impl Aws {
 
 /// Tags as EC2 told them.
 pub(crate) fn read(tags: &[Tag]) -> Tags {
-    tags.iter().filter_map(|tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()))).collect()
+    moved(Some(tags.to_vec()))
 }
 
 /// Tags as EC2 told them, where nobody else needs them.

@@ -8,7 +8,12 @@ use std::{
 };
 
 use ami_backup_core::{
-    StepError, failure::FailureClass, id::BucketName, image::SnapshotFacts, settings::Settings, tags::Tags,
+    StepError,
+    failure::{AwsFailure, FailureClass, MALFORMED_RESPONSE},
+    id::BucketName,
+    image::SnapshotFacts,
+    settings::Settings,
+    tags::Tags,
 };
 use aws_config::{BehaviorVersion, SdkConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
@@ -311,6 +316,22 @@ async fn a_listing_is_read_to_its_last_page() -> Result<(), Failed> {
     let aws_here = aws(&echo, None)?;
     assert_eq!(aws_here.each_own_image(aws_here.home(), |_| {}).await, Ok(2));
     assert!(echo.seen().get(1).is_some_and(|request| request.contains("NextToken=n")), "{:#?}", echo.seen());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_listing_that_gives_one_token_twice_is_not_read_for_ever() -> Result<(), Failed> {
+    let fails = |failure: Option<AwsFailure>, echo: &Echo| {
+        assert!(failure.is_some_and(|f| f.is(MALFORMED_RESPONSE) && f.message.contains("NextToken")));
+        assert_eq!(echo.seen().len(), 2, "{:#?}", echo.seen());
+    };
+    let echo = Echo::new(200, "<DescribeSnapshotsResponse><nextToken>n</nextToken></DescribeSnapshotsResponse>");
+    let here = aws(&echo, None)?;
+    fails(here.each_own_snapshot(here.home(), |_| {}).await.err(), &echo);
+    let echo =
+        Echo::new(200, "<DescribeLockedSnapshotsResponse><nextToken>n</nextToken></DescribeLockedSnapshotsResponse>");
+    let here = aws(&echo, None)?;
+    fails(here.locked_snapshots(here.home()).await.err(), &echo);
     Ok(())
 }
 
