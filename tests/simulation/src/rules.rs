@@ -272,18 +272,20 @@ pub fn in_use(simulator: &Simulator) -> BTreeSet<String> {
     used
 }
 
-/// Whether a call is by a function that may remove images and snapshots, of a clean-up.
-fn retires(roles: &BTreeMap<&'static str, Value>, call: &Call) -> bool {
-    let role = call.function.as_deref().and_then(|function| roles.get(function));
-    role.is_some_and(|role| {
-        ["ec2:DeleteSnapshot", "ec2:RestoreImageFromRecycleBin"].iter().any(|right| role.to_string().contains(right))
-    })
+/// The functions that may remove images and snapshots, or bring them back: those of a clean-up.
+fn retiring(roles: &BTreeMap<&'static str, Value>) -> BTreeSet<&'static str> {
+    let retires = |role: &Value| {
+        let role = role.to_string();
+        ["ec2:DeleteSnapshot", "ec2:RestoreImageFromRecycleBin"].iter().any(|right| role.contains(right))
+    };
+    roles.iter().filter(|(_, role)| retires(role)).map(|(function, _)| *function).collect()
 }
 
 /// The things of ours that a clean-up changed or removed: what it may do to them is [`what_goes_may_go`].
 pub fn retired(roles: &BTreeMap<&'static str, Value>, before: &Things, calls: &[Call]) -> Touched {
-    let named = calls.iter().filter(|call| retires(roles, call)).flat_map(|call| call.parameters.values());
-    let ids: BTreeSet<&String> = named.collect();
+    let retiring = retiring(roles);
+    let by_them = calls.iter().filter(|call| call.function.as_deref().is_some_and(|one| retiring.contains(one)));
+    let ids: BTreeSet<&String> = by_them.flat_map(|call| call.parameters.values()).collect();
     let ours = before.iter().filter(|thing| thing.tags.get(MANAGED).is_some_and(|value| value == "true"));
     ours.filter(|thing| ids.contains(&thing.id)).map(|thing| thing.id.clone()).collect()
 }

@@ -198,7 +198,7 @@ impl Running {
         self.deployment.wire.calm();
         self.deployment.lambda.calm();
         let between = self.things().await;
-        let again = if self.trial.once { Vec::new() } else { self.again(&before).await };
+        let again = if self.trial.once { Vec::new() } else { self.again(&before, &between).await };
         self.deployment.timeline.sleep(SETTLED).await;
         let things = self.things().await;
         let calls: Vec<Call> = self.deployment.simulator.calls().all().split_off(calls_before);
@@ -285,12 +285,12 @@ impl Running {
         (first, Some(beside))
     }
 
-    /// The same run, until it succeeds or has been started often enough.
-    async fn again(&mut self, before: &Things) -> Vec<Ended> {
+    /// The same run, until it succeeds or has been started often enough; the first start finds what is there `between`.
+    async fn again(&mut self, before: &Things, between: &Things) -> Vec<Ended> {
         let input = named(&self.trial.input, "trial");
         let mut ends: Vec<Ended> = Vec::new();
         for attempt in 0..MOST_AGAIN {
-            let at_start = self.things().await;
+            let at_start = if attempt == 0 { between.clone() } else { self.things().await };
             let ended = self.execute(&self.trial.machine, format!("again-{attempt}"), input.clone()).await;
             self.judge(&ended, before, &at_start).await;
             let succeeded = matches!(ended.status, Status::Succeeded(_));
