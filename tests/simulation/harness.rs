@@ -6,9 +6,10 @@ mod cleanup;
 
 use std::{collections::BTreeMap, rc::Rc};
 
-use ami_backup_engine::Machine;
+use ami_backup_engine::{Machine, Status};
 use ami_backup_simulation::{
     deployment::Product,
+    faults::{Fault, TaskFault},
     scenarios::{self, Scenario},
     seeds, systematic,
     trial::Trial,
@@ -103,6 +104,23 @@ fn every_machine_and_every_function_of_the_project_takes_part() {
     let called: Vec<String> = references.flatten().map(|task| task.function).collect();
     for function in product.functions.keys() {
         assert!(called.iter().any(|one| one == function), "no scenario calls {function}");
+    }
+}
+
+/// What a run has made is found by the run's tag, so a run that could not report says which run it was.
+#[test]
+fn a_run_that_cannot_report_names_itself() {
+    let product = Rc::new(Product::of_the_project());
+    for name in ["backup.by-image", "cleanup.apply"] {
+        let scenario = scenarios::all().into_iter().find(|one| one.name == name).expect("an example");
+        let reference = systematic::reference(&product, &scenario, &mut systematic::Tried::new());
+        let report = reference.outcome.begun.iter().position(|task| task.function.starts_with("report-"));
+        let nth = report.and_then(|place| u32::try_from(place + 1).ok()).expect("a report");
+        let fault = Fault::Task { nth, what: TaskFault::Raises("AccessDenied".into()) };
+        let run = scenario.input["run"].as_str().unwrap_or("trial");
+        let status = systematic::run(&product, &reference, vec![fault]).first.map(|ended| ended.status);
+        let named = matches!(&status, Some(Status::Failed(failure)) if failure.cause.ends_with(&format!("; run {run}")));
+        assert!(named, "{name}: {status:?}");
     }
 }
 
