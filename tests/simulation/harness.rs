@@ -119,7 +119,8 @@ fn a_run_that_cannot_report_names_itself() {
         let fault = Fault::Task { nth, what: TaskFault::Raises("AccessDenied".into()) };
         let run = scenario.input["run"].as_str().unwrap_or("trial");
         let status = systematic::run(&product, &reference, vec![fault]).first.map(|ended| ended.status);
-        let named = matches!(&status, Some(Status::Failed(failure)) if failure.cause.ends_with(&format!("; run {run}")));
+        let named =
+            matches!(&status, Some(Status::Failed(failure)) if failure.cause.ends_with(&format!("; run {run}")));
         assert!(named, "{name}: {status:?}");
     }
 }
