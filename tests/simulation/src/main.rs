@@ -19,7 +19,7 @@ use ami_backup_tests::project;
 use clap::Parser;
 use serde_json::Value;
 
-/// A trial makes and drops millions of small texts, on which the C library's allocator spends a sixth of the time.
+/// A trial makes and drops millions of small texts, on which the C library's allocator spends an eighth of the time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
