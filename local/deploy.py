@@ -1,9 +1,10 @@
 """Deploys ``template.yaml`` to MiniStack, as ``sam deploy`` would to AWS.
 
 Only where the code comes from differs: each function's package is one line
-that runs the binary that ``cargo build`` left in ``target/debug``, so that
-nothing is zipped at length and a rebuilt function is picked up at once. The
-machines' definitions and everything else are deployed as they are.
+that runs it from the one program of all functions that ``make build`` left in
+``target/debug``, so that nothing is zipped at length and a rebuilt function is
+picked up at once. The definitions of the state machines and everything else are
+deployed as they are.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ _FUNCTION = "AWS::Serverless::Function"
 _MACHINE = "AWS::Serverless::StateMachine"
 
 
-def bootstrap(binary: Path) -> bytes:
-    """The zip of a function that runs `binary`."""
+def bootstrap(program: Path, function: str) -> bytes:
+    """The zip of a function that is `function` of `program`."""
     entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))
     entry.external_attr = 0o755 << 16
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr(entry, f'#!/bin/sh\nexec "{binary}"\n')
+        archive.writestr(entry, f'#!/bin/sh\nexec "{program}" {function}\n')
     return packed.getvalue()
 
 
@@ -48,11 +49,11 @@ def functions(template: dict[str, Any]) -> dict[str, str]:
 class Deployment:
     """One deployment of the template through CloudFormation."""
 
-    def __init__(self, session: Any, endpoint: str, root: Path, binaries: Path) -> None:
+    def __init__(self, session: Any, endpoint: str, root: Path, program: Path) -> None:
         self._cloudformation = session.client("cloudformation", endpoint_url=endpoint)
         self._s3 = session.client("s3", endpoint_url=endpoint)
         self._root = root
-        self._binaries = binaries
+        self._program = program
 
     def _upload(self, key: str, body: bytes) -> dict[str, str]:
         self._s3.put_object(Bucket=_PACKAGES, Key=key, Body=body)
@@ -60,12 +61,11 @@ class Deployment:
 
     def _packaged(self, template: dict[str, Any]) -> dict[str, Any]:
         """The template with every local path replaced by where its content was uploaded."""
+        if not self._program.is_file():
+            raise StackError(f"{self._program} is not there: run `make build`")
         for logical_id, binary in functions(template).items():
-            path = self._binaries / binary
-            if not path.is_file():
-                raise StackError(f"{path} is not there: run `cargo build --workspace`")
             properties = template["Resources"][logical_id]["Properties"]
-            properties["CodeUri"] = self._upload(f"{binary}.zip", bootstrap(path))
+            properties["CodeUri"] = self._upload(f"{binary}.zip", bootstrap(self._program, binary))
         for resource in template["Resources"].values():
             definition = resource["Properties"].get("DefinitionUri") if resource["Type"] == _MACHINE else None
             if definition:

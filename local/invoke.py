@@ -1,7 +1,7 @@
 """Runs one function on its event, without a container engine and without the stack.
 
-The real binary runs under the Lambda runtime interface emulator; EC2, S3 and
-SNS are a simulator that holds the demo account and starts afresh for each call.
+The function runs under the Lambda runtime interface emulator, out of the program
+that holds them all; EC2, S3 and SNS are a simulator that holds the demo account and starts afresh for each call.
 The answer is printed and compared with ``events/<function>.expected.json``.
 """
 
@@ -36,6 +36,11 @@ STATE = ROOT / ".local"
 TIMEOUT_SECONDS = 60
 
 
+def every() -> list[str]:
+    """The names of the functions."""
+    return sorted(path.parent.name for path in (ROOT / "functions").glob("*/Cargo.toml"))
+
+
 def call(function: str, event: bytes, directory: Path) -> Any:
     """The answer of `function` to `event` on a simulator of its own; the logs are left in `directory`."""
     aws, endpoint = simulator.launch(directory, simulator.DEMO_ACCOUNT)
@@ -47,9 +52,10 @@ def call(function: str, event: bytes, directory: Path) -> Any:
 
 def call_at(endpoint: str, function: str, event: bytes, directory: Path) -> Any:
     """The answer of `function` to `event`, for which AWS is at `endpoint`; its log is left in `directory`."""
-    binary = simulator.BINARIES / function
-    if not binary.is_file():
-        raise StackError(f"{binary} is not there: run `cargo build --workspace`, or mend the name")
+    if not simulator.FUNCTIONS.is_file():
+        raise StackError(f"{simulator.FUNCTIONS} is not there: run `make build`")
+    if function not in every():
+        raise StackError(f"there is no function {function}: there are {', '.join(every())}")
     program = rie.emulator(STATE / "rie")
     port, runtime_port = free_port(), free_port()
     environment = clean_environment(
@@ -59,7 +65,7 @@ def call_at(endpoint: str, function: str, event: bytes, directory: Path) -> Any:
         **simulator.DEMO_SETTINGS,
     )
     command = [str(program), "--runtime-interface-emulator-address", f"{LOOPBACK}:{port}"]
-    command += ["--runtime-api-address", f"{LOOPBACK}:{runtime_port}", str(binary), "bootstrap"]
+    command += ["--runtime-api-address", f"{LOOPBACK}:{runtime_port}", str(simulator.FUNCTIONS), function]
     log = directory / "function.log"
     emulator = start(command, log, environment, ROOT)
     try:
@@ -98,9 +104,8 @@ def main() -> None:
     parser.add_argument("--event", type=Path, help="another event than events/<function>.json")
     arguments = parser.parse_args()
     end_on_signals()
-    every = sorted(path.parent.name for path in (ROOT / "functions").glob("*/Cargo.toml"))
     wrong = 0
-    for function in [arguments.function] if arguments.function else every:
+    for function in [arguments.function] if arguments.function else every():
         try:
             found = check(function, arguments.event, quiet=not arguments.function)
         except StackError as error:

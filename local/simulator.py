@@ -27,6 +27,8 @@ from .processes import (
 
 ROOT = Path(__file__).resolve().parent.parent
 BINARIES = ROOT / "target" / "debug"
+# All functions in one program, which is told by its first argument which of them it is.
+FUNCTIONS = BINARIES / "functions"
 DEMO_ACCOUNT = ROOT / "tests" / "simulator" / "accounts" / "demo.json"
 # What it stands in for beside another engine, by the ends of the names of the SDKs' AWS_ENDPOINT_URL_….
 SERVICES = {"ec2": "EC2", "autoscaling": "AUTO_SCALING", "rbin": "RBIN"}

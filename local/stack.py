@@ -100,7 +100,7 @@ class Stack:
             endpoints["S3EndpointUrl"] = self._s3_for_functions(self.ministack)
         time_outs = dict.fromkeys(("FunctionTimeoutSeconds", "PlanTimeoutSeconds"), str(FUNCTION_TIMEOUT_SECONDS))
         parameters = {"MinimumWaitSeconds": "1", **time_outs, **endpoints}
-        self.outputs = Deployment(self._session, self.ministack, ROOT, simulator.BINARIES).run(parameters)
+        self.outputs = Deployment(self._session, self.ministack, ROOT, simulator.FUNCTIONS).run(parameters)
         self._write()
 
     def _started(self, name: str, child: subprocess.Popen[bytes]) -> None:

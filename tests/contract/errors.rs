@@ -2,17 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ami_backup_core::error::ErrorName;
-use ami_backup_tests::functions;
+use ami_backup_core::{error::ErrorName, raised};
 
 use crate::{
     machines::is_a_turn,
-    project::{Machine, invoked, list, machines, strings},
+    project::{self, Machine, invoked, list, machines, strings},
 };
 
-/// What each function can raise, by its own word.
-fn raised() -> BTreeMap<&'static str, &'static [ErrorName]> {
-    functions::ALL.iter().map(|function| (function.name, function.errors)).collect()
+/// What each function can raise, by the table.
+fn raised() -> BTreeMap<&'static str, Vec<ErrorName>> {
+    raised::functions().filter_map(|function| Some((function, raised::raised_by(function)?))).collect()
+}
+
+#[test]
+fn the_table_of_errors_names_every_function_and_no_other() {
+    let named: BTreeSet<String> = raised::functions().map(str::to_owned).collect();
+    assert_eq!(named, project::functions());
 }
 
 #[test]
@@ -34,7 +39,7 @@ fn a_task_handles_every_error_that_its_function_can_raise() {
         let entries = list(&task["Retry"]).into_iter().chain(list(&task["Catch"]));
         let handled: BTreeSet<&str> = entries.flat_map(|entry| strings(&entry["ErrorEquals"])).collect();
         let function = invoked(task).unwrap_or_else(|| panic!("{place} invokes no function"));
-        for error in raised[function.as_str()] {
+        for error in &raised[function.as_str()] {
             assert!(handled.contains(error.as_str()), "{place}: {function} can raise {error}");
         }
     }
@@ -57,7 +62,7 @@ fn what_a_loop_goes_through_can_say_that_its_deadline_has_passed() {
     for scope in machines.iter().flat_map(Machine::scopes) {
         for (name, task) in scope.states.iter().filter(|(_, state)| is_a_turn(&scope, state)) {
             let function = invoked(task).unwrap_or_else(|| panic!("{} invokes no function", scope.at(name)));
-            let errors = raised[function.as_str()];
+            let errors = &raised[function.as_str()];
             assert!(errors.contains(&ErrorName::DeadlineExceeded), "{}: {function} waits for ever", scope.at(name));
         }
     }

@@ -143,3 +143,18 @@ fn names_turn_into_each_other() {
     assert_eq!(pascal("start-store"), "StartStore");
     assert_eq!(kebab("StartStore"), "start-store");
 }
+
+/// The suites and the local stack call the handlers by the program of all functions: what is deployed differs from it in
+/// these lines only.
+#[test]
+fn the_program_of_a_function_serves_its_own_handler_under_its_own_name() {
+    for function in functions() {
+        let source = text(&format!("functions/{function}/src/main.rs"));
+        let handler = function.replace('-', "_");
+        let body = format!(
+            "#[tokio::main(flavor = \"current_thread\")]\nasync fn main() -> Result<(), Error> {{\n    \
+             serve(async {{ Aws::load(\"{function}\", settings()?).await }}, {handler}::handle).await\n}}\n"
+        );
+        assert!(source.ends_with(&body), "functions/{function}/src/main.rs does not end with\n{body}");
+    }
+}

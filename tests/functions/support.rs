@@ -29,12 +29,12 @@ pub const CREATING: [&str; 6] =
 /// Calls a function as a state machine does: JSON in, JSON out, and of errors only those that the
 /// function says it has.
 pub async fn call_with(aws: &Aws, now: Timestamp, function: &str, input: Value) -> Answer {
-    let function = functions::named(function);
+    let function = functions::named(function).unwrap_or_else(|| panic!("there is no function {function}"));
     // A task that never waits for anything outside must not be made to pause.
     let answer = tokio::task::unconstrained((function.handle)(aws.clone(), now, input)).await;
     if let Err(error) = &answer {
         let name = function.name;
-        assert!(function.errors.contains(&error.name), "{name} ends with {}, which is not in its ERRORS", error.name);
+        assert!(function.errors().contains(&error.name), "{name} ends with {}, which `core::raised` lacks", error.name);
         assert!(!error.doing.is_empty() && !error.reason.is_empty(), "{name}: {error}");
     }
     answer

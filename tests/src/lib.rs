@@ -3,9 +3,10 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test whose stage cannot be set up may stop there")]
 
 pub mod deployed;
-pub mod functions;
-pub mod project;
 pub mod things;
+
+pub use ami_backup_contract as project;
+pub use ami_backup_functions as functions;
 
 use std::{
     sync::Arc,

@@ -22,6 +22,7 @@ pub mod item;
 pub mod naming;
 pub mod notice;
 pub mod policy;
+pub mod raised;
 pub mod record;
 pub mod repair;
 pub mod report;

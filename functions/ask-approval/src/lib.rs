@@ -4,18 +4,6 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{ErrorName, StepError, Timestamp, cleanup::run::CleanupSubject, notice::Notice, turn::Turn};
 use serde::{Deserialize, Serialize};
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::QuotaExceeded,
-    ErrorName::DeadlineExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
-
 /// What the machine hands over.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

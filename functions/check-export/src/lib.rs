@@ -8,20 +8,6 @@ use ami_backup_core::{
     turn::{Look, Turn, budget},
 };
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::NotYetVisible,
-    ErrorName::ResourceFailed,
-    ErrorName::DeadlineExceeded,
-    ErrorName::QuotaExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
-
 /// EC2 may not know a new id for up to about five minutes; twice that, and it is gone.
 const SETTLING: SignedDuration = SignedDuration::from_mins(10);
 

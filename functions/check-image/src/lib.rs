@@ -11,20 +11,6 @@ use ami_backup_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::NotYetVisible,
-    ErrorName::ResourceFailed,
-    ErrorName::DeadlineExceeded,
-    ErrorName::QuotaExceeded,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Conflict,
-    ErrorName::Defect,
-];
-
 /// EC2 may not know a new id for up to about five minutes; twice that, and it is gone.
 const SETTLING: SignedDuration = SignedDuration::from_mins(10);
 

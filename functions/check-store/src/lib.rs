@@ -10,20 +10,6 @@ use ami_backup_core::{
     turn::{Look, Turn, budget},
 };
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::NotYetVisible,
-    ErrorName::ResourceFailed,
-    ErrorName::DeadlineExceeded,
-    ErrorName::QuotaExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
-
 /// Looks once.
 ///
 /// # Errors

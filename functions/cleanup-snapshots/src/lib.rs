@@ -7,7 +7,7 @@ mod snapshots;
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
-    ErrorName, StepError, Timestamp,
+    StepError, Timestamp,
     cleanup::{
         apply::{ItemOutcome, ItemResult},
         batch::{Batch, Outcomes, pending},
@@ -18,18 +18,6 @@ use ami_backup_core::{
     failure::{AwsFailure, FailureClass},
     turn::{Look, Turn},
 };
-
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::QuotaExceeded,
-    ErrorName::DeadlineExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
 
 /// Between two batches the machine waits only where EC2 needs a moment.
 const SECONDS_BETWEEN_BATCHES: u32 = 1;

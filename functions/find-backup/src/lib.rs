@@ -3,7 +3,7 @@
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
-    ErrorName, StepError, Timestamp,
+    StepError, Timestamp,
     id::{BucketName, Region},
     naming::record_beside,
     record::Record,
@@ -14,17 +14,6 @@ use ami_backup_core::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::QuotaExceeded,
-    ErrorName::Defect,
-];
 
 /// What the machine hands over.
 #[derive(Debug, Clone, Deserialize)]

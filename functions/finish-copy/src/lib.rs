@@ -12,19 +12,6 @@ use ami_backup_core::{
     turn::{LEAST_BUDGET, Turn},
 };
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::NotYetVisible,
-    ErrorName::ResourceFailed,
-    ErrorName::QuotaExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
-
 /// Finishes a copy.
 ///
 /// # Errors

@@ -21,19 +21,6 @@ use serde_json::json;
 /// A cause is at most 32,768 characters long, and what JSON escapes counts twice.
 const LONGEST_REASON: usize = 15_000;
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::NotYetVisible,
-    ErrorName::ResourceFailed,
-    ErrorName::QuotaExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
-
 /// What the step returns: the report of a restore.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,21 +2,10 @@
 //! to back up (from the machine).
 
 use ami_backup_aws::Aws;
-use ami_backup_core::{ErrorName, StepError, Timestamp, input, notice::Notice};
+use ami_backup_core::{StepError, Timestamp, input, notice::Notice};
 use aws_lambda_events::eventbridge::EventBridgeEvent;
 use serde::Serialize;
 use serde_json::Value;
-
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::QuotaExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
 
 /// What the step returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -6,7 +6,7 @@ mod reports;
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
-    ErrorName, StepError, Timestamp,
+    StepError, Timestamp,
     cleanup::{
         account::Account,
         batch::is_finished,
@@ -16,18 +16,6 @@ use ami_backup_core::{
     },
     turn::{LEAST_BUDGET, Look, Turn},
 };
-
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::QuotaExceeded,
-    ErrorName::DeadlineExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
 
 /// Plans the clean-up of a Region, or finds the plan that this run has made of it already. While reports on the usage of
 /// images are being made, it answers `IN_PROGRESS`.

@@ -19,18 +19,6 @@ use ami_backup_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::NotYetVisible,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::QuotaExceeded,
-    ErrorName::Defect,
-];
-
 /// When the step is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

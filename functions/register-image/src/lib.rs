@@ -3,7 +3,7 @@
 
 use ami_backup_aws::{Aws, NewRegistration};
 use ami_backup_core::{
-    ErrorName, StepError, Timestamp,
+    StepError, Timestamp,
     adopt::{ImageStart, adopted, image_start},
     failure::FailureClass,
     item::Awaited,
@@ -12,19 +12,6 @@ use ami_backup_core::{
     tags::{identity_tags, planned_tags},
     turn::{Look, Turn, budget},
 };
-
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::NotYetVisible,
-    ErrorName::QuotaExceeded,
-    ErrorName::DeadlineExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
 
 /// Registers an image from the snapshots that its record names.
 ///

@@ -21,17 +21,6 @@ use crate::remains::{not_looked_for, remains};
 /// into an invocation, and into what EC2 allows at once.
 const MOST_LOOKED_FOR: u32 = 50;
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::QuotaExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
-
 /// What the step returns.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -16,17 +16,6 @@ use ami_backup_core::{
 use serde::Deserialize;
 use serde_json::Value;
 
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::QuotaExceeded,
-    ErrorName::Defect,
-];
-
 /// What the machine hands over.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

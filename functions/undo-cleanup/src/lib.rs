@@ -4,7 +4,7 @@ mod look;
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
-    ErrorName, StepError, Timestamp,
+    StepError, Timestamp,
     cleanup::{
         run::{StartedCleanup, started_key, undo_key, undo_report_key},
         undo::{Back, Lost, UndoInput, UndoStep, Undone, undo, undo_request, undone},
@@ -18,18 +18,6 @@ use ami_backup_core::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// The names of the errors that this step ends with.
-pub const ERRORS: &[ErrorName] = &[
-    ErrorName::Throttled,
-    ErrorName::Transient,
-    ErrorName::QuotaExceeded,
-    ErrorName::DeadlineExceeded,
-    ErrorName::Conflict,
-    ErrorName::AccessDenied,
-    ErrorName::InvalidInput,
-    ErrorName::Defect,
-];
 
 /// What the wait is over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -189,7 +189,7 @@ fn fault(functions: &[&&'static ami_backup_tests::functions::Function], chance: 
     match chance.u32(..20) {
         0..4 => {
             // Errors that this Task's function cannot raise are as good as others: machines catch all.
-            let all = TaskFault::all(functions[chance.usize(..functions.len())].errors);
+            let all = TaskFault::all(&functions[chance.usize(..functions.len())].errors());
             Fault::Task { nth: chance.u32(1..TASKS), what: all[chance.usize(..all.len())].clone() }
         }
         4..13 => Fault::Call {

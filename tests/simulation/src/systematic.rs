@@ -62,7 +62,7 @@ pub fn reference(product: &Rc<Product>, scenario: &Scenario, tried: &mut Tried) 
     let mut faults = Vec::new();
     for (nth, visit) in visits(outcome.begun.iter().map(|task| (task.execution.clone(), task.place.clone()))) {
         let function = at(&outcome.begun, nth).and_then(|task| product.functions.get(task.function.as_str()));
-        for what in function.map(|function| TaskFault::all(function.errors)).unwrap_or_default() {
+        for what in function.map(|function| TaskFault::all(&function.errors())).unwrap_or_default() {
             if tried.insert(format!("{} {visit} {what}", scenario.machine)) {
                 faults.push(Fault::Task { nth, what });
             }

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 fn main() {
-    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../functions");
+    let functions = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../functions");
     println!("cargo::rerun-if-changed={}", functions.display());
     let folders = fs::read_dir(&functions).expect("functions/ is there");
     let mut names: Vec<String> =
