@@ -56,7 +56,7 @@ faults: build .venv/ready ## Lose a reply in every function that changes somethi
 
 SEEDS ?= 10000
 simulate: ## The fault simulation: every fault, one by one and at random, on a virtual clock (10 minutes); SEEDS=1000, or SEED=7 to replay one
-	$(CARGO) build --config tests/simulation/profile.toml --workspace --locked --bin simulate
+	$(CARGO) build --workspace --locked --bin simulate
 	@target/debug/simulate $(if $(SEED),--seed $(SEED),$(if $(SCENARIO),--scenario $(SCENARIO) --faults '$(or $(FAULTS),[])',--seeds $(SEEDS)))
 
 planted: ## Plant faults in the product, one at a time, and see by what the simulation finds each (half an hour)
@@ -81,7 +81,8 @@ check: ## Format, clippy and tests of the decisions in core, and the rules about
 	$(CARGO) clippy $(WITHOUT_SDK) --all-targets --locked -- -D warnings
 	$(CARGO) test $(WITHOUT_SDK) --lib --test contract --locked
 
-test: test-rust test-wire test-local ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own (1 minute)
+test: ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own, side by side (1 minute)
+	@+$(MAKE) --no-print-directory --jobs=3 --output-sync=line test-rust test-wire test-local
 
 test-rust:
 	$(CARGO) test --workspace --locked
@@ -98,8 +99,10 @@ lint-rust:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
-	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny --log-level error check bans licenses sources; \
-	else echo "cargo-deny is not installed (cargo install cargo-deny --locked): bans, licences and sources not checked"; fi
+	@if $(CARGO) deny --version >/dev/null 2>&1; then \
+	$(CARGO) deny --log-level error check bans licenses sources && sha256sum Cargo.lock deny.toml >.ci/deny-passed; \
+	elif ! sha256sum --check --status .ci/deny-passed; then \
+	echo "Cargo.lock or deny.toml has changed since cargo-deny passed: cargo install cargo-deny --locked, then make lint"; exit 1; fi
 
 lint-template: .venv-sam/ready
 	SAM_CLI_TELEMETRY=0 $(SAM_BIN)/sam validate --lint --region us-east-1 --template template.yaml

@@ -20,7 +20,7 @@ TRIALS = (("--random-only", "--seeds", "150"), ("--seeds", "0"), ("--random-only
 
 
 # As `make simulate` builds it.
-BUILD = ("cargo", "build", "--config", "tests/simulation/profile.toml", "--workspace", "--locked", "--bin", "simulate")
+BUILD = ("cargo", "build", "--workspace", "--locked", "--bin", "simulate")
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:

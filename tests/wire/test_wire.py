@@ -74,6 +74,7 @@ class Program:
     """A running simulated-aws."""
 
     def __init__(self, *arguments: str, holding: dict[str, list[Any]] | None = None) -> None:
+        self._clients: dict[tuple[str, str, str, str | None], Any] = {}
         self.directory = Path(tempfile.mkdtemp(prefix="simulated-aws-"))
         ready, account = self.directory / "ready.json", self.directory / "account.json"
         content = quick(json.loads(ACCOUNT_FILE.read_text(encoding="utf-8")))
@@ -135,7 +136,13 @@ class Program:
             return done.stdout
 
     def client(self, service: str, region: str = HOME, key: str = "test", function: str | None = None) -> Any:
-        """A boto3 client without retries."""
+        """A boto3 client without retries; the same one each time, for making one takes longer than most tests."""
+        wanted = (service, region, key, function)
+        if wanted not in self._clients:
+            self._clients[wanted] = self._client(*wanted)
+        return self._clients[wanted]
+
+    def _client(self, service: str, region: str, key: str, function: str | None) -> Any:
         config = Config(
             retries={"total_max_attempts": 1},
             read_timeout=20,
