@@ -19,6 +19,10 @@ FAILURES = 5
 TRIALS = (("--random-only", "--seeds", "150"), ("--seeds", "0"), ("--random-only", "--from", "150", "--seeds", "3000"))
 
 
+# As `make simulate` builds it.
+BUILD = ("cargo", "build", "--config", "tests/simulation/profile.toml", "--workspace", "--locked", "--bin", "simulate")
+
+
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the project."""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -62,7 +66,7 @@ def main() -> None:
         if applied.returncode != 0:
             sys.exit(f"{path.name} does not apply any more: {applied.stderr}")
         try:
-            built = run("cargo", "build", "--workspace", "--locked")
+            built = run(*BUILD)
             if built.returncode != 0:
                 sys.exit(f"{path.name} does not compile: {built.stderr[-2000:]}")
             tries = (run("target/debug/simulate", "--failures", str(FAILURES), *trial).stdout for trial in TRIALS)
@@ -72,7 +76,7 @@ def main() -> None:
         missed += not how
         print(f"| {path.stem} | {why} | {how.replace('|', '/') or '**nothing**'} |", flush=True)
     print(f"\n{len(patches) - missed} of {len(patches)} planted faults found", flush=True)
-    run("cargo", "build", "--workspace", "--locked")
+    run(*BUILD)
     sys.exit(1 if missed else 0)
 
 
