@@ -18,7 +18,8 @@ fn fixture(text: &str) -> (AccountFile, Vec<Value>, Value) {
 fn notes(outcome: &Outcome) -> Vec<String> {
     let files = outcome.things.iter().filter(|thing| thing.kind == "object" && thing.id.ends_with("/notes.jsonl"));
     let lines = files.flat_map(|file| {
-        let body = file.detail.find("{\"place\"").map(|at| file.detail[at..].to_owned()).unwrap_or_default();
+        let text = file.detail();
+        let body = text.find("{\"place\"").map(|at| text[at..].to_owned()).unwrap_or_default();
         body.lines().map(|line| serde_json::from_str::<Value>(line).expect("a note")).collect::<Vec<_>>()
     });
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
