@@ -1,5 +1,7 @@
 //! The acceptance cases of the clean-up, each in an account of its own, through the machine.
 
+mod listings;
+
 use std::{collections::BTreeMap, rc::Rc};
 
 use ami_backup_core::{SignedDuration, Timestamp};
@@ -221,16 +223,14 @@ fn case_4_an_alias_keeps_the_image_that_it_stands_for() {
 
 /// 51. A listing of the account that cannot be trusted removes nothing and fails the run.
 ///
-/// Case 5: where parameters may not be read, or an alias stands for nothing, nothing is removed and the run fails.
+/// 67. Where what an alias stands for may not be read, nothing is removed and the run fails.
+///
+/// Case 5: where parameters may not be read, nothing is removed and the run fails. (That an alias stands for nothing:
+/// `listings`.)
 #[test]
 fn case_5_a_reference_that_cannot_be_followed_removes_nothing() {
-    let templates = json!({"launchTemplates": [template(&[(1, "resolve:ssm:/golden".into())], 1)]});
+    let mut more = json!({"launchTemplates": [template(&[(1, "resolve:ssm:/golden".into())], 1)]});
     let three = || vec![image(1, 1), image(2, 2), image(3, 3)];
-    let outcome = cleaned(account(three(), templates.clone()), newest(json!({})));
-    assert!(ended(&outcome).starts_with("CleanupFailed"), "{}", ended(&outcome));
-    assert_eq!(removals(&outcome), 0);
-
-    let mut more = templates;
     more["ssmParameters"] = json!([{"region": "us-east-1", "name": "/golden", "value": ami(3)}]);
     let mut product = Product::of_the_project();
     let statements = product.roles.get_mut("plan-cleanup").and_then(|role| role["Statement"].as_array_mut());
@@ -239,6 +239,7 @@ fn case_5_a_reference_that_cannot_be_followed_removes_nothing() {
     let outcome = trial::run(&Rc::new(product), &trial, None);
     let text = ended(&outcome);
     assert!(text.starts_with("CleanupFailed") && text.contains("AccessDenied"), "{text}");
+    assert!(text.contains("resolve:ssm:/golden in lt-0a1b2c3d4e5f60001 version 1"), "{text}");
     assert_eq!(removals(&outcome), 0);
 }
 

@@ -577,7 +577,11 @@ class UseTest(WireTest):
 
         both = ["$Latest", "$Default"]
         self.assertEqual(found(Versions=both), ["resolve:ssm:/golden", GOLDEN])
-        self.assertEqual(found(Versions=both, ResolveAlias=True), [ENCRYPTED, GOLDEN])
+        several: dict[str, Any] = {"Versions": both, "ResolveAlias": True}
+        refused = self.refused("InvalidParameterCombination", self.ec2.describe_launch_template_versions, **several)
+        self.assertIn("single version describe", refused)
+        self.refused("InvalidParameterCombination", found, LaunchTemplateId=TEMPLATE, ResolveAlias=True)
+        self.assertEqual(found(LaunchTemplateId=TEMPLATE, Versions=["2"], ResolveAlias=True), [ENCRYPTED])
         self.assertEqual(found(Versions=both, Filters=[{"Name": "image-id", "Values": [GOLDEN]}]), [GOLDEN])
         made = self.ec2.create_launch_template_version(
             LaunchTemplateName="web", LaunchTemplateData={"ImageId": TOO_LARGE}

@@ -33,12 +33,12 @@ impl Aws {
         let answer = self.ec2(self.home()).describe_regions().all_regions(true).send().await;
         let answer = answer.map_err(|error| call.failed(error))?;
         let facts = |region: &aws_sdk_ec2::types::Region| {
-            Ok(RegionFacts {
-                name: call.parsed(region.region_name(), "RegionName")?,
+            Some(RegionFacts {
+                name: region.region_name()?.parse().ok()?,
                 // The others are `opt-in-not-required` and `opted-in`.
                 enabled: region.opt_in_status() != Some("not-opted-in"),
             })
         };
-        answer.regions().iter().map(facts).collect()
+        Ok(answer.regions().iter().filter_map(facts).collect())
     }
 }

@@ -11,7 +11,7 @@ use ami_backup_core::{
         plan::{Checked, Checks},
         policy::CleanupPolicy,
         reason::Reason,
-        usage::{Use, User, Uses, VersionsInUse},
+        usage::{Sighting, Use, User, Uses, VersionsInUse},
     },
     failure::{AwsFailure, FailureClass},
     id::{ImageId, Region},
@@ -49,8 +49,11 @@ impl Aws {
             };
             let mut held: BTreeMap<&ImageId, Vec<Reason>> = some.iter().map(|id| (id, Vec::new())).collect();
             for seen in references {
-                if let Some(reasons) = seen.image.as_ref().and_then(|image| held.get_mut(image)) {
-                    reasons.push(Reason::InUse(Use { by: seen.by, id: seen.id }));
+                let reason = Reason::InUse(Use { by: seen.by, id: seen.id });
+                match seen.image.and_then(|image| image.parse::<ImageId>().ok()) {
+                    Some(image) => held.get_mut(&image).into_iter().for_each(|held| held.push(reason.clone())),
+                    // It is one of these, since EC2 was asked about no other.
+                    None => held.values_mut().for_each(|held| held.push(reason.clone())),
                 }
             }
             for (id, mut reasons) in held {
@@ -79,7 +82,7 @@ impl Aws {
         let listing = |source: Source| move |failure: AwsFailure| failure.into_step_error(source.listing());
         let mut uses = Uses::default();
         if !ids.is_empty() {
-            let see = |image, id: &str, state: &str| uses.add_instance(image, id, state);
+            let see = |image: Option<&str>, id: &str, state: &str| uses.add_instance(image, id, state);
             self.each_instance(region, Some(ids), see).await.map_err(listing(Source::Instances))?;
         }
         let groups = self.auto_scaling_groups(region).await.map_err(listing(Source::AutoScalingGroups))?;
@@ -93,10 +96,10 @@ impl Aws {
             // Of what is listed here, all counts: the default, the latest and what groups name.
             VersionsInUse::All | VersionsInUse::DefaultAndLatest | VersionsInUse::Newest(_) => VersionsInUse::All,
         };
-        uses.add_launch_templates(&templates.versions, &templates.pins, which);
+        uses.add_launch_templates(&templates, &pins, which);
         groups.seen.into_iter().chain(fleets.seen).chain(configurations).for_each(|seen| uses.see(seen));
         let tasks = self.images_in_tasks(region).await.map_err(listing(Source::Tasks))?;
-        tasks.into_iter().for_each(|(image, task)| uses.add(image, User::Task, task));
+        tasks.into_iter().for_each(|seen| uses.see(seen));
         Ok(uses)
     }
 
@@ -104,12 +107,14 @@ impl Aws {
     ///
     /// # Errors
     /// What EC2 refused.
-    pub async fn images_in_tasks(&self, region: &Region) -> Result<Vec<(ImageId, String)>, AwsFailure> {
+    pub async fn images_in_tasks(&self, region: &Region) -> Result<Vec<Sighting>, AwsFailure> {
+        let reads = |image, id| Sighting { by: User::Task, id, image: Some(image), snapshots: Vec::new() };
         let stored = self.images_being_stored(region).await?;
-        let mut reading: Vec<_> = stored.into_iter().map(|image| (image, "store".to_owned())).collect();
+        let mut reading: Vec<_> = stored.into_iter().map(|image| reads(image, "store".to_owned())).collect();
         for task in self.export_tasks(region).await? {
-            if let ("active", Some(image)) = (task.status.as_str(), task.image_id) {
-                reading.push((image, task.task_id));
+            let over = ["completed", "deleting", "deleted"].contains(&task.status.as_str());
+            if let (false, Some(image)) = (over, task.image_id) {
+                reading.push(reads(image.to_string(), task.task_id));
             }
         }
         Ok(reading)

@@ -88,9 +88,7 @@ impl Aws {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for task in page.export_image_tasks() {
-                found.push(facts(&call, task)?);
-            }
+            found.extend(page.export_image_tasks().iter().filter_map(facts));
         }
         Ok(found)
     }
@@ -103,20 +101,20 @@ impl Aws {
         let call = Call::new("ec2:DescribeExportImageTasks", self.home());
         let request = self.ec2(self.home()).describe_export_image_tasks().export_image_task_ids(id);
         match request.send().await.map_err(|error| call.failed(error)) {
-            Ok(answer) => answer.export_image_tasks().first().map(|task| facts(&call, task)).transpose(),
+            Ok(answer) => Ok(answer.export_image_tasks().first().and_then(facts)),
             Err(failure) if failure.class() == FailureClass::NotFound => Ok(None),
             Err(failure) => Err(failure),
         }
     }
 }
 
-fn facts(call: &Call<'_>, task: &ExportImageTask) -> Result<ExportTask, AwsFailure> {
-    let image_id = task.image_id().filter(|id| !id.is_empty());
+/// Nothing of a task that cannot be told apart from others.
+fn facts(task: &ExportImageTask) -> Option<ExportTask> {
     let location = task.s3_export_location();
-    Ok(ExportTask {
-        task_id: call.required(task.export_image_task_id(), "ExportImageTaskId")?.to_owned(),
-        image_id: image_id.map(|id| call.parsed(Some(id), "ImageId")).transpose()?,
-        status: call.required(task.status(), "Status")?.to_owned(),
+    Some(ExportTask {
+        task_id: task.export_image_task_id()?.to_owned(),
+        image_id: task.image_id().and_then(|id| id.parse().ok()),
+        status: task.status().unwrap_or_default().to_owned(),
         status_message: task.status_message().map(str::to_owned),
         progress_percent: task.progress().and_then(percent),
         bucket: location.and_then(ExportTaskS3Location::s3_bucket).map(str::to_owned),

@@ -25,11 +25,6 @@ impl<'a> Call<'a> {
         Self { action, region }
     }
 
-    /// The Region.
-    pub(crate) fn region(&self) -> &'a Region {
-        self.region
-    }
-
     /// What the SDK's error says. Without an answer there is no code, and the message is the whole
     /// chain of causes; of a refusal without a word (S3's to a HEAD) it is the HTTP status.
     pub(crate) fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> AwsFailure

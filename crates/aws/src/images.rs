@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ami_backup_core::{
     Timestamp,
     failure::AwsFailure,
-    id::{ImageId, Region, SnapshotId},
-    image::{DeviceMapping, EbsMapping, ImageFacts, ImageState, LaunchPermissions},
+    id::{ImageId, Region, SnapshotId, Typed},
+    image::{DeviceMapping, EbsMapping, ImageFacts, ImageState, LaunchPermissions, OddImage},
     naming::{TAG_RUN, TAG_SOURCE},
 };
 use aws_sdk_ec2::types::{
@@ -115,9 +115,8 @@ impl Aws {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for image in page.images.unwrap_or_default() {
-                found.push(facts(&call, image)?);
-            }
+            // What is no machine image is none that anything is to be done with.
+            found.extend(page.images.into_iter().flatten().filter_map(|image| facts(region, image).ok()));
         }
         Ok(found)
     }
@@ -214,20 +213,27 @@ fn granted(permissions: &LaunchPermissions) -> Vec<LaunchPermission> {
     accounts.chain(groups).chain(organizations).chain(units).collect()
 }
 
-/// By value: of thousands of images nothing is copied that can be moved.
-pub(crate) fn facts(call: &Call<'_>, image: Image) -> Result<ImageFacts, AwsFailure> {
-    let state = call.required(image.state(), "State")?;
-    let root = call.required(image.root_device_type(), "RootDeviceType")?;
+/// What EC2 says of an image: what it leaves out is not known. By value: of thousands of images nothing is copied that can
+/// be moved.
+///
+/// # Errors
+/// What it has for an id, if that is none of a machine image.
+pub(crate) fn facts(region: &Region, image: Image) -> Result<ImageFacts, OddImage> {
+    let Some(image_id) = image.image_id().and_then(|id| id.parse().ok()) else {
+        let snapshots = image.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.snapshot_id());
+        let snapshots = snapshots.map(str::to_owned).collect();
+        return Err(OddImage { id: image.image_id.unwrap_or_default(), snapshots });
+    };
     Ok(ImageFacts {
-        image_id: call.parsed(image.image_id(), "ImageId")?,
-        region: call.region().clone(),
-        state: ImageState::from(state.as_str().to_owned()),
+        image_id,
+        region: region.clone(),
+        state: ImageState::from(image.state().map(|state| state.as_str().to_owned()).unwrap_or_default()),
         state_reason: image.state_reason().and_then(reason),
         attributes: attributes(&image),
-        root_device_type: root.as_str().to_owned(),
+        root_device_type: image.root_device_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         public: image.public() == Some(true),
-        mappings: image.block_device_mappings().iter().map(|m| mapping(call, m)).collect::<Result<_, _>>()?,
-        owner_id: call.required(image.owner_id, "OwnerId")?,
+        mappings: image.block_device_mappings().iter().map(mapping).collect(),
+        owner_id: image.owner_id.unwrap_or_default(),
         // The oldest images have a location and no name.
         name: image.name.unwrap_or_default(),
         description: image.description.unwrap_or_default(),
@@ -267,25 +273,22 @@ fn attributes(image: &Image) -> BTreeMap<String, String> {
     named.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned()))).collect()
 }
 
-fn mapping(call: &Call<'_>, mapping: &BlockDeviceMapping) -> Result<DeviceMapping, AwsFailure> {
-    let ebs = mapping.ebs().map(|ebs| {
+fn mapping(mapping: &BlockDeviceMapping) -> DeviceMapping {
+    let ebs = mapping.ebs().map(|ebs| EbsMapping {
         // A pending image may have its mapping without the snapshots.
-        let snapshot_id = ebs.snapshot_id().filter(|id| !id.is_empty());
-        Ok(EbsMapping {
-            snapshot_id: snapshot_id.map(|id| call.parsed(Some(id), "SnapshotId")).transpose()?,
-            volume_size_gib: ebs.volume_size().and_then(|gib| u64::try_from(gib).ok()),
-            volume_type: ebs.volume_type().map(|kind| kind.as_str().to_owned()),
-            iops: ebs.iops(),
-            throughput: ebs.throughput(),
-            delete_on_termination: ebs.delete_on_termination(),
-            encrypted: ebs.encrypted(),
-        })
+        snapshot_id: ebs.snapshot_id().and_then(|id| Typed::read(id).id()),
+        volume_size_gib: ebs.volume_size().and_then(|gib| u64::try_from(gib).ok()),
+        volume_type: ebs.volume_type().map(|kind| kind.as_str().to_owned()),
+        iops: ebs.iops(),
+        throughput: ebs.throughput(),
+        delete_on_termination: ebs.delete_on_termination(),
+        encrypted: ebs.encrypted(),
     });
-    Ok(DeviceMapping {
+    DeviceMapping {
         device_name: mapping.device_name().unwrap_or_default().to_owned(),
-        ebs: ebs.transpose()?,
+        ebs,
         virtual_name: mapping.virtual_name().map(str::to_owned),
-    })
+    }
 }
 
 #[cfg(test)]

@@ -72,9 +72,8 @@ impl Aws {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for instance in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
-                found.push(facts(&call, instance)?);
-            }
+            let instances = page.reservations().iter().flat_map(|reservation| reservation.instances());
+            found.extend(instances.filter_map(facts));
         }
         Ok(found)
     }
@@ -110,13 +109,13 @@ pub(crate) fn image_and_snapshot_tags(image: &Tags, snapshots: &Tags) -> Vec<aws
     image.into_iter().chain(snapshots).collect()
 }
 
-fn facts(call: &Call<'_>, instance: &Instance) -> Result<InstanceFacts, AwsFailure> {
+/// Nothing of an instance that cannot be told apart from others.
+fn facts(instance: &Instance) -> Option<InstanceFacts> {
     let state = instance.state().and_then(|state| state.name());
-    let root = call.required(instance.root_device_type(), "RootDeviceType")?;
-    Ok(InstanceFacts {
-        instance_id: call.parsed(instance.instance_id(), "InstanceId")?,
-        state: call.required(state, "State")?.as_str().to_owned(),
-        root_device_type: root.as_str().to_owned(),
+    Some(InstanceFacts {
+        instance_id: instance.instance_id()?.parse().ok()?,
+        state: state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
+        root_device_type: instance.root_device_type().map(|kind| kind.as_str().to_owned()).unwrap_or_default(),
         tags: read(instance.tags()),
     })
 }

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use ami_backup_core::{
     cleanup::account::BinRule,
-    failure::AwsFailure,
+    failure::{AwsFailure, FailureClass},
     id::{BucketName, ImageId, Region, SnapshotId},
-    image::{ImageFacts, SnapshotFacts},
+    image::{ImageFacts, OddImage, SnapshotFacts},
     restore::image_of_key,
 };
-use aws_sdk_ec2::types::{ImageRecycleBinInfo, LockedSnapshotsInfo, SnapshotRecycleBinInfo};
+use aws_sdk_ec2::types::{LockState, LockedSnapshotsInfo};
 use aws_sdk_rbin::types::{ResourceTag, ResourceType};
 use futures_util::future::join;
 
@@ -18,12 +18,25 @@ use crate::{Aws, failure::Call, images, pages, snapshots, tags::filter};
 /// A thousand is what EC2's listings take at most, or document no bound for.
 const PAGE: i32 = 1000;
 
+/// The images in the Recycle Bin.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BinnedImages {
+    /// Their ids.
+    pub images: Vec<ImageId>,
+    /// What stands where an id belongs and is none.
+    pub odd: Vec<String>,
+}
+
 impl Aws {
-    /// Every image of the account, disabled ones too. Returns how many there are.
+    /// Every row of the listing of the account's images, disabled ones too. Returns how many there are.
     ///
     /// # Errors
     /// What EC2 refused.
-    pub async fn each_own_image(&self, region: &Region, mut each: impl FnMut(ImageFacts)) -> Result<u64, AwsFailure> {
+    pub async fn each_own_image(
+        &self,
+        region: &Region,
+        mut each: impl FnMut(Result<ImageFacts, OddImage>),
+    ) -> Result<u64, AwsFailure> {
         let call = Call::new("ec2:DescribeImages", region);
         let request = self.ec2(region).describe_images().owners("self").include_disabled(true);
         let request = request.include_deprecated(true).max_results(PAGE);
@@ -32,21 +45,17 @@ impl Aws {
             let page = request.send().await.map_err(|error| call.failed(error))?;
             Ok((page.images.unwrap_or_default(), page.next_token))
         };
-        let taken = |image| {
-            each(images::facts(&call, image)?);
-            Ok(())
-        };
-        each_page(&call, ask, taken).await
+        each_page(&call, ask, |image| each(images::facts(region, image))).await
     }
 
-    /// Every snapshot of the account. Returns how many there are.
+    /// Every row of the listing of the account's snapshots; of one whose id is none, that. Returns how many there are.
     ///
     /// # Errors
     /// What EC2 refused.
     pub async fn each_own_snapshot(
         &self,
         region: &Region,
-        mut each: impl FnMut(SnapshotFacts),
+        mut each: impl FnMut(Result<SnapshotFacts, String>),
     ) -> Result<u64, AwsFailure> {
         let call = Call::new("ec2:DescribeSnapshots", region);
         let request = self.ec2(region).describe_snapshots().owner_ids("self").max_results(PAGE);
@@ -55,11 +64,7 @@ impl Aws {
             let page = request.send().await.map_err(|error| call.failed(error))?;
             Ok((page.snapshots.unwrap_or_default(), page.next_token))
         };
-        let taken = |snapshot| {
-            each(snapshots::facts(&call, snapshot)?);
-            Ok(())
-        };
-        each_page(&call, ask, taken).await
+        each_page(&call, ask, |snapshot| each(snapshots::facts(snapshot))).await
     }
 
     /// How each locked snapshot of the account is locked, as EC2 spells it. A lock that is over is none.
@@ -75,11 +80,7 @@ impl Aws {
             Ok((page.snapshots.unwrap_or_default(), page.next_token))
         };
         let mut locked = BTreeMap::new();
-        let taken = |snapshot| {
-            locked.extend(lock(&call, &snapshot)?);
-            Ok(())
-        };
-        each_page(&call, ask, taken).await?;
+        each_page(&call, ask, |snapshot| locked.extend(lock(&snapshot))).await?;
         Ok(locked)
     }
 
@@ -87,14 +88,19 @@ impl Aws {
     ///
     /// # Errors
     /// What EC2 refused.
-    pub async fn binned_images(&self, region: &Region) -> Result<Vec<ImageId>, AwsFailure> {
+    pub async fn binned_images(&self, region: &Region) -> Result<BinnedImages, AwsFailure> {
         let call = Call::new("ec2:ListImagesInRecycleBin", region);
         let mut pages = self.ec2(region).list_images_in_recycle_bin().max_results(PAGE).into_paginator().send();
-        let mut binned = Vec::new();
+        let mut binned = BinnedImages::default();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            let id = |image: &ImageRecycleBinInfo| call.parsed(image.image_id(), "ImageId");
-            binned.extend(page.images().iter().map(id).collect::<Result<Vec<_>, _>>()?);
+            for image in page.images() {
+                let id = image.image_id().unwrap_or_default();
+                match id.parse() {
+                    Ok(id) => binned.images.push(id),
+                    Err(_) => binned.odd.push(id.to_owned()),
+                }
+            }
         }
         Ok(binned)
     }
@@ -109,8 +115,7 @@ impl Aws {
         let mut binned = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            let id = |snapshot: &SnapshotRecycleBinInfo| call.parsed(snapshot.snapshot_id(), "SnapshotId");
-            binned.extend(page.snapshots().iter().map(id).collect::<Result<Vec<_>, _>>()?);
+            binned.extend(page.snapshots().iter().filter_map(|snapshot| snapshot.snapshot_id()?.parse().ok()));
         }
         Ok(binned)
     }
@@ -123,7 +128,7 @@ impl Aws {
         let mut rules = Vec::new();
         for (images, kind) in [(true, ResourceType::Ec2Image), (false, ResourceType::EbsSnapshot)] {
             for id in self.bin_rule_ids(region, kind).await? {
-                rules.push(self.bin_rule(region, &id, images).await?);
+                rules.extend(self.bin_rule(region, &id, images).await?);
             }
         }
         Ok(rules)
@@ -135,32 +140,34 @@ impl Aws {
         let mut ids = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for rule in page.rules() {
-                ids.push(call.required(rule.identifier(), "Identifier")?.to_owned());
-            }
+            ids.extend(page.rules().iter().filter_map(|rule| rule.identifier()).map(str::to_owned));
         }
         Ok(ids)
     }
 
-    /// A rule in full: the list leaves out its tags.
-    async fn bin_rule(&self, region: &Region, id: &str, images: bool) -> Result<BinRule, AwsFailure> {
+    /// A rule in full, since the list leaves out its tags: `None` if it is gone meanwhile.
+    async fn bin_rule(&self, region: &Region, id: &str, images: bool) -> Result<Option<BinRule>, AwsFailure> {
         let call = Call::new("rbin:GetRule", region);
-        let rule = self.rbin(region).get_rule().identifier(id).send().await.map_err(|error| call.failed(error))?;
-        let period = call.required(rule.retention_period(), "RetentionPeriod")?;
+        let rule = match self.rbin(region).get_rule().identifier(id).send().await.map_err(|error| call.failed(error)) {
+            Ok(rule) => rule,
+            Err(failure) if failure.class() == FailureClass::NotFound => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let days = rule.retention_period().map(|period| period.retention_period_value()).unwrap_or_default();
         let tag = |tag: &ResourceTag| (tag.resource_tag_key().to_owned(), tag.resource_tag_value().map(str::to_owned));
-        Ok(BinRule {
+        Ok(Some(BinRule {
             images,
-            days: u32::try_from(period.retention_period_value()).unwrap_or_default(),
+            days: u32::try_from(days).unwrap_or_default(),
             tags: rule.resource_tags().iter().map(tag).collect(),
             excluded: rule.exclude_resource_tags().iter().map(tag).collect(),
-        })
+        }))
     }
 
-    /// The images that a store task of the last 31 days is storing at the moment.
+    /// What a store task of the last 31 days that is storing at the moment has for an image.
     ///
     /// # Errors
     /// What EC2 refused.
-    pub async fn images_being_stored(&self, region: &Region) -> Result<Vec<ImageId>, AwsFailure> {
+    pub async fn images_being_stored(&self, region: &Region) -> Result<Vec<String>, AwsFailure> {
         let call = Call::new("ec2:DescribeStoreImageTasks", region);
         let running = filter("task-state", ["InProgress"]);
         // Pages of up to 200.
@@ -169,9 +176,7 @@ impl Aws {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for task in page.store_image_task_results() {
-                found.push(call.parsed(task.ami_id(), "AmiId")?);
-            }
+            found.extend(page.store_image_task_results().iter().filter_map(|task| task.ami_id()).map(str::to_owned));
         }
         Ok(found)
     }
@@ -202,23 +207,22 @@ impl Aws {
 async fn each_page<T>(
     call: &Call<'_>,
     ask: impl AsyncFn(Option<String>) -> Result<(Vec<T>, Option<String>), AwsFailure>,
-    mut take: impl FnMut(T) -> Result<(), AwsFailure>,
+    mut take: impl FnMut(T),
 ) -> Result<u64, AwsFailure> {
     let (mut page, mut token) = ask(None).await?;
     let mut count = 0;
     loop {
         count += u64::try_from(page.len()).unwrap_or(u64::MAX);
         let Some(asked) = token.filter(|token| !token.is_empty()) else {
-            page.into_iter().try_for_each(take)?;
+            page.into_iter().for_each(take);
             return Ok(count);
         };
         let taken = async {
             // Lets the request for the next page leave first.
             tokio::task::yield_now().await;
-            page.into_iter().try_for_each(&mut take)
+            page.into_iter().for_each(&mut take);
         };
-        let (next, taken) = join(ask(Some(asked.clone())), taken).await;
-        taken?;
+        let (next, ()) = join(ask(Some(asked.clone())), taken).await;
         (page, token) = next?;
         if token.as_ref() == Some(&asked) {
             return Err(call.malformed("the answer's NextToken is the one that was asked with".into()));
@@ -226,10 +230,9 @@ async fn each_page<T>(
     }
 }
 
-fn lock(call: &Call<'_>, snapshot: &LockedSnapshotsInfo) -> Result<Option<(SnapshotId, String)>, AwsFailure> {
-    let state = call.required(snapshot.lock_state(), "LockState")?.as_str();
-    if state == "expired" {
-        return Ok(None);
-    }
-    Ok(Some((call.parsed(snapshot.snapshot_id(), "SnapshotId")?, state.to_owned())))
+/// How a snapshot is locked, if it is: so it is too if EC2 does not say how.
+fn lock(snapshot: &LockedSnapshotsInfo) -> Option<(SnapshotId, String)> {
+    let state = snapshot.lock_state().map_or("locked", LockState::as_str);
+    let id = snapshot.snapshot_id()?.parse().ok()?;
+    (state != "expired").then(|| (id, state.to_owned()))
 }

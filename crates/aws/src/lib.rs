@@ -39,5 +39,6 @@ pub use clients::{Aws, retries, timeouts};
 pub use copies::NewCopy;
 pub use export::NewExport;
 pub use instances::NewImage;
+pub use inventory::BinnedImages;
 pub use restore::{NewRegistration, NewRestore};
-pub use usage::{Launchers, NamedPin, Templates, UsageReport};
+pub use usage::{Launchers, UsageReport};

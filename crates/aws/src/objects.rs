@@ -150,9 +150,7 @@ impl Aws {
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for object in page.contents() {
-                keys.push(call.required(object.key(), "Key")?.to_owned());
-            }
+            keys.extend(page.contents().iter().filter_map(|object| object.key()).map(str::to_owned));
         }
         Ok(keys)
     }

@@ -36,24 +36,27 @@ impl Aws {
             let mut pages = request.into_paginator().send();
             while let Some(page) = pages.next().await {
                 let page = page.map_err(|error| call.failed(error))?;
-                for snapshot in page.snapshots.unwrap_or_default() {
-                    found.push(facts(&call, snapshot)?);
-                }
+                found.extend(page.snapshots.into_iter().flatten().filter_map(|snapshot| facts(snapshot).ok()));
             }
         }
         Ok(found)
     }
 }
 
-/// By value: of a hundred thousand snapshots nothing is copied that can be moved.
-pub(crate) fn facts(call: &Call<'_>, snapshot: Snapshot) -> Result<SnapshotFacts, AwsFailure> {
-    let size = call.required(snapshot.volume_size(), "VolumeSize")?;
+/// What EC2 says of a snapshot: what it leaves out is not known. By value: of a hundred thousand snapshots nothing is copied
+/// that can be moved.
+///
+/// # Errors
+/// What it has for an id, if that is none.
+pub(crate) fn facts(snapshot: Snapshot) -> Result<SnapshotFacts, String> {
+    let Some(snapshot_id) = snapshot.snapshot_id().and_then(|id| id.parse().ok()) else {
+        return Err(snapshot.snapshot_id.unwrap_or_default());
+    };
     Ok(SnapshotFacts {
-        snapshot_id: call.parsed(snapshot.snapshot_id(), "SnapshotId")?,
-        state: call.required(snapshot.state(), "State")?.as_str().to_owned(),
+        snapshot_id,
+        state: snapshot.state().map(|state| state.as_str().to_owned()).unwrap_or_default(),
         progress_percent: snapshot.progress().and_then(percent),
-        volume_size_gib: u64::try_from(size)
-            .map_err(|_| call.malformed(format!("the answer's VolumeSize is {size}")))?,
+        volume_size_gib: snapshot.volume_size().and_then(|gib| u64::try_from(gib).ok()).unwrap_or_default(),
         full_size_bytes: snapshot.full_snapshot_size_in_bytes().and_then(|bytes| u64::try_from(bytes).ok()),
         encrypted: snapshot.encrypted() == Some(true),
         kms_key_id: snapshot.kms_key_id,

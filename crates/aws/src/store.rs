@@ -2,7 +2,7 @@
 
 use ami_backup_core::{
     Timestamp,
-    failure::AwsFailure,
+    failure::{AwsFailure, FailureClass},
     id::ImageId,
     store::{StoreTask, StoreTaskState},
     tags::Tags,
@@ -39,7 +39,8 @@ impl Aws {
         call.required(answer.object_key, "ObjectKey")
     }
 
-    /// Every store task of an image in the home Region in the last 31 days, into whatever bucket.
+    /// Every store task of an image in the home Region in the last 31 days, into whatever bucket: none of an image that EC2
+    /// does not find.
     ///
     /// # Errors
     /// What EC2 refused.
@@ -50,43 +51,42 @@ impl Aws {
         let mut pages = request.into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| call.failed(error))?;
-            for task in page.store_image_task_results() {
-                found.push(facts(&call, task)?);
+            match page.map_err(|error| call.failed(error)) {
+                Ok(page) => found.extend(page.store_image_task_results().iter().filter_map(facts)),
+                Err(failure) if failure.class() == FailureClass::NotFound => break,
+                Err(failure) => return Err(failure),
             }
         }
         Ok(found)
     }
 }
 
-fn facts(call: &Call<'_>, task: &StoreImageTaskResult) -> Result<StoreTask, AwsFailure> {
-    let state = call.required(task.store_task_state(), "StoreTaskState")?;
-    let started = call.required(task.task_start_time(), "TaskStartTime")?;
-    let started_at = i32::try_from(started.subsec_nanos())
-        .ok()
-        .and_then(|nanos| Timestamp::new(started.secs(), nanos).ok())
-        .ok_or_else(|| call.malformed(format!("the answer's TaskStartTime is {started:?}")))?;
-    Ok(StoreTask {
-        image_id: call.parsed(task.ami_id(), "AmiId")?,
-        bucket: call.required(task.bucket(), "Bucket")?.to_owned(),
-        key: call.required(task.s3object_key(), "S3objectKey")?.to_owned(),
-        started_at,
+/// Nothing of a task whose image cannot be told. One of which EC2 leaves out when it began is as old as can be.
+fn facts(task: &StoreImageTaskResult) -> Option<StoreTask> {
+    let text = |field: Option<&str>| field.unwrap_or_default().to_owned();
+    let started_at = task.task_start_time().and_then(|started| {
+        let nanoseconds = i32::try_from(started.subsec_nanos()).ok()?;
+        Timestamp::new(started.secs(), nanoseconds).ok()
+    });
+    Some(StoreTask {
+        image_id: task.ami_id()?.parse().ok()?,
+        bucket: text(task.bucket()),
+        key: text(task.s3object_key()),
+        started_at: started_at.unwrap_or(Timestamp::UNIX_EPOCH),
         progress_percent: task.progress_percentage().and_then(|percent| u8::try_from(percent).ok()),
-        state: StoreTaskState::from(state),
+        state: StoreTaskState::from(task.store_task_state().unwrap_or_default()),
         failure_reason: task.store_task_failure_reason().filter(|reason| !reason.is_empty()).map(str::to_owned),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use ami_backup_core::id::Region;
     use aws_smithy_types::DateTime;
 
     use super::*;
 
     #[test]
-    fn the_start_of_a_task_keeps_its_milliseconds() -> Result<(), Box<dyn std::error::Error>> {
-        let region: Region = "us-east-1".parse()?;
+    fn the_start_of_a_task_keeps_its_milliseconds() {
         let task = StoreImageTaskResult::builder()
             .ami_id("ami-12345678")
             .bucket("bucket")
@@ -95,9 +95,8 @@ mod tests {
             .store_task_state("Completed")
             .store_task_failure_reason("")
             .build();
-        let task = facts(&Call::new("ec2:DescribeStoreImageTasks", &region), &task)?;
-        assert_eq!(task.started_at.as_millisecond(), 1_700_000_000_123);
-        assert_eq!(task.failure_reason, None);
-        Ok(())
+        let task = facts(&task);
+        assert_eq!(task.as_ref().map(|task| task.started_at.as_millisecond()), Some(1_700_000_000_123));
+        assert_eq!(task.and_then(|task| task.failure_reason), None);
     }
 }

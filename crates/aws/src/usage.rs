@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ami_backup_core::{
     Timestamp,
-    cleanup::usage::{Pin, PinnedVersion, Sighting, TemplateVersion, User},
-    failure::AwsFailure,
-    id::{ImageId, Region, SnapshotId},
+    cleanup::usage::{Aliases, Pin, PinnedVersion, Sighting, TemplateVersion, Templates, User},
+    failure::{AwsFailure, FailureClass},
+    id::{ImageId, Region},
 };
 use aws_sdk_autoscaling::types::{AutoScalingGroup, LaunchConfiguration, LaunchTemplateSpecification};
 use aws_sdk_ec2::types::{
@@ -28,35 +28,18 @@ const TEMPLATES_AT_ONCE: usize = 8;
 /// Versions of a template that references look at: as many as the call takes.
 const DEPTH: &str = "10000";
 
+/// What a row is called that has no name: what it names is used all the same.
+const NAMELESS: &str = "without a name";
+
 /// What launches from templates and images, and what it names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Launchers {
     /// How many there are.
     pub count: u64,
     /// The versions of templates that they name.
-    pub pins: Vec<NamedPin>,
+    pub pins: Vec<Pin>,
     /// The images and snapshots that they name themselves.
     pub seen: Vec<Sighting>,
-}
-
-/// A version of a template, which may be named by its template's name instead of its id.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedPin {
-    id: Option<String>,
-    name: Option<String>,
-    version: Option<PinnedVersion>,
-    by: String,
-}
-
-/// Versions of launch templates, and who launches from which.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Templates {
-    /// How many templates there are.
-    pub count: u64,
-    /// Versions.
-    pub versions: Vec<TemplateVersion>,
-    /// What groups and fleets launch from.
-    pub pins: Vec<Pin>,
 }
 
 /// A report on the usage of an image.
@@ -66,14 +49,15 @@ pub struct UsageReport {
     pub report_id: String,
     /// The image.
     pub image_id: ImageId,
-    /// `pending`, `available` or `failed`.
+    /// `pending`, `available` or `error`; empty if EC2 does not say.
     pub state: String,
     /// When it was asked for.
     pub created_at: Option<Timestamp>,
 }
 
 impl Aws {
-    /// Every instance that is listed, or those of some images, with its image and its state. Returns how many.
+    /// Every instance that is listed, or those of some images, with what it has for an image, and its state. Returns how
+    /// many.
     ///
     /// # Errors
     /// What EC2 refused.
@@ -81,7 +65,7 @@ impl Aws {
         &self,
         region: &Region,
         of: Option<&[ImageId]>,
-        mut each: impl FnMut(ImageId, &str, &str),
+        mut each: impl FnMut(Option<&str>, &str, &str),
     ) -> Result<u64, AwsFailure> {
         let call = Call::new("ec2:DescribeInstances", region);
         let filters = of.map(|images| vec![filter("image-id", images.iter().map(ImageId::as_str))]);
@@ -91,9 +75,8 @@ impl Aws {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
             for instance in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
-                let id = call.required(instance.instance_id(), "InstanceId")?;
-                let state = call.required(instance.state().and_then(|state| state.name()), "State")?;
-                each(call.parsed(instance.image_id(), "ImageId")?, id, state.as_str());
+                let state = instance.state().and_then(|state| state.name()).map_or("", |state| state.as_str());
+                each(instance.image_id(), instance.instance_id().unwrap_or(NAMELESS), state);
                 count += 1;
             }
         }
@@ -111,7 +94,7 @@ impl Aws {
         let mut found = Launchers::default();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            page.auto_scaling_groups().iter().try_for_each(|group| found.add_group(&call, group))?;
+            page.auto_scaling_groups().iter().for_each(|group| found.add_group(group));
         }
         Ok(found)
     }
@@ -127,9 +110,7 @@ impl Aws {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for one in page.launch_configurations() {
-                found.push(configuration(&call, one)?);
-            }
+            found.extend(page.launch_configurations().iter().map(configuration));
         }
         Ok(found)
     }
@@ -145,57 +126,51 @@ impl Aws {
         let mut pages = self.ec2(region).describe_fleets().max_results(INSTANCES).into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            page.fleets().iter().try_for_each(|fleet| found.add_fleet(&call, fleet))?;
+            page.fleets().iter().for_each(|fleet| found.add_fleet(fleet));
         }
         let call = Call::new("ec2:DescribeSpotFleetRequests", region);
         let mut pages = self.ec2(region).describe_spot_fleet_requests().max_results(INSTANCES).into_paginator().send();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            page.spot_fleet_request_configs().iter().try_for_each(|fleet| found.add_spot_fleet(&call, fleet))?;
+            page.spot_fleet_request_configs().iter().for_each(|fleet| found.add_spot_fleet(fleet));
         }
         Ok(found)
     }
 
-    /// Versions of launch templates, with their aliases resolved: the default, the latest and those that `pins` name of
-    /// each template, and with `all` every other one too.
+    /// Versions of launch templates, and what their aliases stand for: the default, the latest and those that `pins` name
+    /// of each template, and with `all` every other one too. What a pin names and is not there is not among them.
     ///
     /// # Errors
-    /// What EC2 refused; an alias that cannot be resolved is a refusal.
-    pub async fn launch_templates(
-        &self,
-        region: &Region,
-        pins: &[NamedPin],
-        all: bool,
-    ) -> Result<Templates, AwsFailure> {
-        let (names, latest) = self.template_names(region).await?;
-        let pins: Vec<Pin> = pins.iter().filter_map(|pin| pin.resolved(&names)).collect();
+    /// What EC2 refused, a right to read what an alias stands for included.
+    pub async fn launch_templates(&self, region: &Region, pins: &[Pin], all: bool) -> Result<Templates, AwsFailure> {
+        let (ids, latest) = self.template_names(region).await?;
         let mut versions = self.versions_of_all_templates(region).await?;
         let listed: BTreeSet<(&str, u64)> = versions.iter().map(|one| (&*one.template_id, one.number)).collect();
-        let rest: Vec<(&str, Vec<String>)> = latest
+        let known = |template: &str, number: u64| listed.contains(&(template, number));
+        let pinned: BTreeSet<(&str, u64)> = pins
             .iter()
-            .filter_map(|(template, latest)| {
-                let known = |number: u64| listed.contains(&(&**template, number));
-                // Versions are counted from 1. Where the default and the latest are the only ones, nothing is missing.
-                if all {
-                    return (1..=*latest).any(|number| !known(number)).then(|| (&**template, Vec::new()));
-                }
-                let pinned = pins.iter().filter(|pin| pin.template_id == *template);
-                let numbers: BTreeSet<u64> = pinned
-                    .filter_map(|pin| match pin.version {
-                        PinnedVersion::Number(number) => Some(number),
-                        PinnedVersion::Default | PinnedVersion::Latest => None,
-                    })
-                    .filter(|number| !known(*number))
-                    .collect();
-                (!numbers.is_empty()).then(|| (&**template, numbers.iter().map(u64::to_string).collect()))
+            .filter_map(|pin| match PinnedVersion::parse(pin.version.as_deref()) {
+                Some(PinnedVersion::Number(number)) => Some((pin.template(&ids)?, number)),
+                _ => None,
             })
+            .filter(|(template, number)| !known(template, *number))
             .collect();
-        let more = stream::iter(rest).map(|(template, numbers)| self.versions_of_template(region, template, numbers));
+        let needs_more = |template: &str, latest: u64| {
+            // Versions are counted from 1. Where the default and the latest are the only ones, nothing is missing.
+            (all && (1..=latest).any(|number| !known(template, number)))
+                || pinned.iter().any(|(named, _)| *named == template)
+        };
+        let rest = latest.iter().filter(|(template, latest)| needs_more(template, **latest));
+        let rest: Vec<&str> = rest.map(|(template, _)| template.as_str()).collect();
+        let more = stream::iter(rest).map(|template| self.versions_of_template(region, template));
         let more: Vec<Vec<TemplateVersion>> = more.buffered(TEMPLATES_AT_ONCE).try_collect().await?;
-        let new = |one: &TemplateVersion| !listed.contains(&(&*one.template_id, one.number));
-        let more: Vec<TemplateVersion> = more.into_iter().flatten().filter(new).collect();
+        let wanted = |one: &TemplateVersion| {
+            !known(&one.template_id, one.number) && (all || pinned.contains(&(&*one.template_id, one.number)))
+        };
+        let more: Vec<TemplateVersion> = more.into_iter().flatten().filter(wanted).collect();
         versions.extend(more);
-        Ok(Templates { count: u64::try_from(latest.len()).unwrap_or(u64::MAX), versions, pins })
+        let aliases = self.aliases(region, &versions).await?;
+        Ok(Templates { count: u64::try_from(latest.len()).unwrap_or(u64::MAX), ids, versions, aliases })
     }
 
     /// The id of each template by its name, and the number of its latest version by its id.
@@ -209,11 +184,10 @@ impl Aws {
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
             for template in page.launch_templates() {
-                let id = call.required(template.launch_template_id(), "LaunchTemplateId")?;
-                let name = call.required(template.launch_template_name(), "LaunchTemplateName")?;
-                let number = call.required(template.latest_version_number(), "LatestVersionNumber")?;
-                names.insert(name.to_owned(), id.to_owned());
-                latest.insert(id.to_owned(), u64::try_from(number).unwrap_or_default());
+                let Some(id) = template.launch_template_id() else { continue };
+                names.extend(template.launch_template_name().map(|name| (name.to_owned(), id.to_owned())));
+                let number = template.latest_version_number().and_then(|number| u64::try_from(number).ok());
+                latest.insert(id.to_owned(), number.unwrap_or_default());
             }
         }
         Ok((names, latest))
@@ -222,38 +196,74 @@ impl Aws {
     async fn versions_of_all_templates(&self, region: &Region) -> Result<Vec<TemplateVersion>, AwsFailure> {
         let call = Call::new("ec2:DescribeLaunchTemplateVersions", region);
         let request = self.ec2(region).describe_launch_template_versions().versions("$Latest").versions("$Default");
-        let mut pages = request.resolve_alias(true).max_results(TEMPLATES).into_paginator().send();
+        let mut pages = request.max_results(TEMPLATES).into_paginator().send();
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for one in page.launch_template_versions() {
-                found.push(version(&call, one)?);
+            found.extend(page.launch_template_versions().iter().map(version));
+        }
+        Ok(found)
+    }
+
+    /// All versions of a template: none if it is gone. EC2 refuses to list some of them if one of these is gone.
+    async fn versions_of_template(&self, region: &Region, template: &str) -> Result<Vec<TemplateVersion>, AwsFailure> {
+        let call = Call::new("ec2:DescribeLaunchTemplateVersions", region);
+        let request = self.ec2(region).describe_launch_template_versions().launch_template_id(template);
+        let mut pages = request.max_results(TEMPLATES).into_paginator().send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            match page.map_err(|error| call.failed(error)) {
+                Ok(page) => found.extend(page.launch_template_versions().iter().map(version)),
+                Err(failure) if failure.class() == FailureClass::NotFound => break,
+                Err(failure) => return Err(failure),
             }
         }
         Ok(found)
     }
 
-    /// These versions of a template, or all of them.
-    async fn versions_of_template(
-        &self,
-        region: &Region,
-        template: &str,
-        numbers: Vec<String>,
-    ) -> Result<Vec<TemplateVersion>, AwsFailure> {
-        let call = Call::new("ec2:DescribeLaunchTemplateVersions", region);
-        let request = self.ec2(region).describe_launch_template_versions().launch_template_id(template);
-        let numbers = (!numbers.is_empty()).then_some(numbers);
-        // EC2 takes no page size beside a list of versions.
-        let size = numbers.is_none().then_some(TEMPLATES);
-        let mut pages = request.set_versions(numbers).resolve_alias(true).set_max_results(size).into_paginator().send();
-        let mut found = Vec::new();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|error| call.failed(error))?;
-            for one in page.launch_template_versions() {
-                found.push(version(&call, one)?);
+    /// What each alias of these versions stands for, or why for nothing.
+    async fn aliases(&self, region: &Region, versions: &[TemplateVersion]) -> Result<Aliases, AwsFailure> {
+        let mut named: BTreeMap<&str, Vec<&TemplateVersion>> = BTreeMap::new();
+        for version in versions {
+            if let Some(alias) = version.alias() {
+                named.entry(alias).or_default().push(version);
             }
         }
-        Ok(found)
+        let aliases = stream::iter(named).map(|(alias, by)| async move {
+            let meant = self.alias(region, alias, &by).await;
+            meant.map(|meant| (alias.to_owned(), meant))
+        });
+        aliases.buffered(TEMPLATES_AT_ONCE).try_collect().await
+    }
+
+    /// What an alias stands for that these versions name. EC2 resolves aliases only where one version is asked for.
+    async fn alias(
+        &self,
+        region: &Region,
+        alias: &str,
+        by: &[&TemplateVersion],
+    ) -> Result<Result<String, String>, AwsFailure> {
+        let call = Call::new("ec2:DescribeLaunchTemplateVersions", region);
+        let mut why = String::new();
+        for TemplateVersion { template_id, number, .. } in by {
+            let request = self.ec2(region).describe_launch_template_versions().launch_template_id(template_id);
+            let answer = request.versions(number.to_string()).resolve_alias(true).send().await;
+            match answer.map_err(|error| call.failed(error)) {
+                Ok(answer) => {
+                    let data = answer.launch_template_versions().first().and_then(|one| one.launch_template_data());
+                    let image = data.and_then(|data| data.image_id()).map(str::to_owned);
+                    return Ok(image.ok_or_else(|| "EC2 tells no image for it".to_owned()));
+                }
+                // This version is gone, and not what it names: the next one may tell.
+                Err(failure) if failure.class() == FailureClass::NotFound => why = failure.to_string(),
+                Err(failure) if failure.class() == FailureClass::Refused => return Ok(Err(failure.to_string())),
+                Err(failure) => {
+                    let message = format!("{} [{alias} in {template_id} version {number}]", failure.message);
+                    return Err(AwsFailure { message, ..failure });
+                }
+            }
+        }
+        Ok(Err(why))
     }
 
     /// What of the own account names these images, of which the call takes ten: instances that are not terminated, SSM
@@ -290,8 +300,8 @@ impl Aws {
             for reference in page.image_references() {
                 found.push(Sighting {
                     by: user(reference.resource_type().map(ImageReferenceResourceType::as_str).unwrap_or_default()),
-                    id: call.required(reference.arn(), "Arn")?.to_owned(),
-                    image: Some(call.parsed(reference.image_id(), "ImageId")?),
+                    id: reference.arn().unwrap_or(NAMELESS).to_owned(),
+                    image: reference.image_id().map(str::to_owned),
                     snapshots: Vec::new(),
                 });
             }
@@ -311,9 +321,7 @@ impl Aws {
         let mut found = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;
-            for report in page.image_usage_reports() {
-                found.push(usage_report(&call, report)?);
-            }
+            found.extend(page.image_usage_reports().iter().filter_map(usage_report));
         }
         Ok(found)
     }
@@ -343,7 +351,7 @@ impl Aws {
             let page = page.map_err(|error| call.failed(error))?;
             for entry in page.image_usage_report_entries() {
                 if entry.usage_count() != Some(0) {
-                    accounts.insert(call.required(entry.account_id(), "AccountId")?.to_owned());
+                    accounts.insert(entry.account_id().unwrap_or(NAMELESS).to_owned());
                 }
             }
         }
@@ -351,18 +359,9 @@ impl Aws {
     }
 }
 
-impl NamedPin {
-    /// By its template's id. `None` if there is no such template any more, or no service writes such a version.
-    fn resolved(&self, ids: &BTreeMap<String, String>) -> Option<Pin> {
-        let by_name = || ids.get(self.name.as_ref()?).cloned();
-        let template_id = self.id.clone().or_else(by_name)?;
-        Some(Pin { template_id, version: self.version?, by: self.by.clone() })
-    }
-}
-
 impl Launchers {
-    fn add_group(&mut self, call: &Call<'_>, group: &AutoScalingGroup) -> Result<(), AwsFailure> {
-        let name = call.required(group.auto_scaling_group_name(), "AutoScalingGroupName")?;
+    fn add_group(&mut self, group: &AutoScalingGroup) {
+        let name = group.auto_scaling_group_name().unwrap_or(NAMELESS);
         let by = format!("group {name}");
         let mixed = group.mixed_instances_policy().and_then(|policy| policy.launch_template());
         let overrides = mixed.map(|mixed| mixed.overrides()).unwrap_or_default();
@@ -370,108 +369,86 @@ impl Launchers {
         let named = named.chain(mixed.and_then(|mixed| mixed.launch_template_specification()));
         let named = named.chain(overrides.iter().filter_map(|one| one.launch_template_specification()));
         self.pins.extend(named.map(|template| pin_of_group(template, &by)));
-        for image in overrides.iter().filter_map(|one| one.image_id()) {
-            self.seen.extend(sighting(call, User::AutoScalingGroup, name, Some(image), [])?);
-        }
+        let images = overrides.iter().filter_map(|one| one.image_id());
+        self.seen.extend(images.map(|image| sighting(User::AutoScalingGroup, name, Some(image), [])));
         self.count += 1;
-        Ok(())
     }
 
-    fn add_fleet(&mut self, call: &Call<'_>, fleet: &FleetData) -> Result<(), AwsFailure> {
+    fn add_fleet(&mut self, fleet: &FleetData) {
         self.count += 1;
         let state = fleet.fleet_state().map(|state| state.as_str()).unwrap_or_default();
         if state.starts_with("deleted") || state == "failed" {
-            return Ok(());
+            return;
         }
-        let id = call.required(fleet.fleet_id(), "FleetId")?;
+        let id = fleet.fleet_id().unwrap_or(NAMELESS);
         for config in fleet.launch_template_configs() {
             self.pins.extend(config.launch_template_specification().map(|one| pin_of_fleet(one, id)));
             for one in config.overrides() {
                 let mappings = one.block_device_mappings().iter().filter_map(|one| one.ebs()?.snapshot_id());
-                self.seen.extend(sighting(call, User::Fleet, id, one.image_id(), mappings)?);
+                self.seen.push(sighting(User::Fleet, id, one.image_id(), mappings));
             }
         }
-        Ok(())
     }
 
-    fn add_spot_fleet(&mut self, call: &Call<'_>, fleet: &SpotFleetRequestConfig) -> Result<(), AwsFailure> {
+    fn add_spot_fleet(&mut self, fleet: &SpotFleetRequestConfig) {
         self.count += 1;
         let state = fleet.spot_fleet_request_state().map(|state| state.as_str()).unwrap_or_default();
         if state.starts_with("cancelled") || state == "failed" {
-            return Ok(());
+            return;
         }
-        let id = call.required(fleet.spot_fleet_request_id(), "SpotFleetRequestId")?;
-        let Some(config) = fleet.spot_fleet_request_config() else { return Ok(()) };
+        let id = fleet.spot_fleet_request_id().unwrap_or(NAMELESS);
+        let Some(config) = fleet.spot_fleet_request_config() else { return };
         for one in config.launch_specifications() {
             let mappings = one.block_device_mappings().iter().filter_map(|one| one.ebs()?.snapshot_id());
-            self.seen.extend(sighting(call, User::SpotFleet, id, one.image_id(), mappings)?);
+            self.seen.push(sighting(User::SpotFleet, id, one.image_id(), mappings));
         }
         for config in config.launch_template_configs() {
             self.pins.extend(config.launch_template_specification().map(|one| pin_of_fleet(one, id)));
         }
-        Ok(())
     }
 }
 
-fn pin_of_group(template: &LaunchTemplateSpecification, by: &str) -> NamedPin {
-    NamedPin {
-        id: template.launch_template_id().map(str::to_owned),
-        name: template.launch_template_name().map(str::to_owned),
-        version: PinnedVersion::parse(template.version()),
+fn pin_of_group(template: &LaunchTemplateSpecification, by: &str) -> Pin {
+    Pin {
+        template_id: template.launch_template_id().map(str::to_owned),
+        template_name: template.launch_template_name().map(str::to_owned),
+        version: template.version().map(str::to_owned),
         by: by.to_owned(),
     }
 }
 
-fn pin_of_fleet(template: &FleetLaunchTemplateSpecification, fleet: &str) -> NamedPin {
-    NamedPin {
-        id: template.launch_template_id().map(str::to_owned),
-        name: template.launch_template_name().map(str::to_owned),
-        version: PinnedVersion::parse(template.version()),
+fn pin_of_fleet(template: &FleetLaunchTemplateSpecification, fleet: &str) -> Pin {
+    Pin {
+        template_id: template.launch_template_id().map(str::to_owned),
+        template_name: template.launch_template_name().map(str::to_owned),
+        version: template.version().map(str::to_owned),
         by: format!("fleet {fleet}"),
     }
 }
 
-/// Nothing, if neither an image nor a snapshot is named.
-fn sighting<'a>(
-    call: &Call<'_>,
-    by: User,
-    id: &str,
-    image: Option<&str>,
-    snapshots: impl IntoIterator<Item = &'a str>,
-) -> Result<Option<Sighting>, AwsFailure> {
-    // What launches by an alias, or leaves its image to a template, is no id.
-    let image = image.filter(|image| image.starts_with("ami-"));
-    let image = image.map(|image| call.parsed(Some(image), "ImageId")).transpose()?;
-    let snapshots = snapshots.into_iter().filter(|id| !id.is_empty());
-    let snapshots = snapshots.map(|id| call.parsed(Some(id), "SnapshotId")).collect::<Result<Vec<SnapshotId>, _>>()?;
-    if image.is_none() && snapshots.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Sighting { by, id: id.to_owned(), image, snapshots }))
+/// What a row names, as people typed it.
+fn sighting<'a>(by: User, id: &str, image: Option<&str>, snapshots: impl IntoIterator<Item = &'a str>) -> Sighting {
+    let snapshots = snapshots.into_iter().map(str::to_owned).collect();
+    Sighting { by, id: id.to_owned(), image: image.map(str::to_owned), snapshots }
 }
 
-fn configuration(call: &Call<'_>, one: &LaunchConfiguration) -> Result<Sighting, AwsFailure> {
-    let name = call.required(one.launch_configuration_name(), "LaunchConfigurationName")?;
+fn configuration(one: &LaunchConfiguration) -> Sighting {
+    let name = one.launch_configuration_name().unwrap_or(NAMELESS);
     let mappings = one.block_device_mappings().iter().filter_map(|one| one.ebs()?.snapshot_id());
-    let seen = sighting(call, User::LaunchConfiguration, name, one.image_id(), mappings)?;
-    call.required(seen, "ImageId")
+    sighting(User::LaunchConfiguration, name, one.image_id(), mappings)
 }
 
-fn version(call: &Call<'_>, one: &LaunchTemplateVersion) -> Result<TemplateVersion, AwsFailure> {
-    let template_id = call.required(one.launch_template_id(), "LaunchTemplateId")?.to_owned();
-    let number = call.required(one.version_number(), "VersionNumber")?;
+fn version(one: &LaunchTemplateVersion) -> TemplateVersion {
     let data = one.launch_template_data();
     let mappings = data.map(|data| data.block_device_mappings()).unwrap_or_default();
-    let mappings = mappings.iter().filter_map(|one| one.ebs()?.snapshot_id());
-    let seen = sighting(call, User::LaunchTemplate, &template_id, data.and_then(|data| data.image_id()), mappings)?;
-    let (image, snapshots) = seen.map(|seen| (seen.image, seen.snapshots)).unwrap_or_default();
-    Ok(TemplateVersion {
-        template_id,
-        number: u64::try_from(number).map_err(|_| call.malformed(format!("the answer's VersionNumber is {number}")))?,
+    let snapshots = mappings.iter().filter_map(|one| one.ebs()?.snapshot_id()).map(str::to_owned);
+    TemplateVersion {
+        template_id: one.launch_template_id().unwrap_or(NAMELESS).to_owned(),
+        number: one.version_number().and_then(|number| u64::try_from(number).ok()).unwrap_or_default(),
         default: one.default_version() == Some(true),
-        image,
-        snapshots,
-    })
+        image: data.and_then(|data| data.image_id()).map(str::to_owned),
+        snapshots: snapshots.collect(),
+    }
 }
 
 fn wanted(kind: &str, option: Option<(&str, &[&str])>) -> ResourceTypeRequest {
@@ -495,11 +472,12 @@ fn user(kind: &str) -> User {
     }
 }
 
-fn usage_report(call: &Call<'_>, report: &ImageUsageReport) -> Result<UsageReport, AwsFailure> {
-    Ok(UsageReport {
-        report_id: call.required(report.report_id(), "ReportId")?.to_owned(),
-        image_id: call.parsed(report.image_id(), "ImageId")?,
-        state: call.required(report.state(), "State")?.to_owned(),
+/// Nothing of a report that cannot be told apart from others: it is as good as none.
+fn usage_report(report: &ImageUsageReport) -> Option<UsageReport> {
+    Some(UsageReport {
+        report_id: report.report_id()?.to_owned(),
+        image_id: report.image_id()?.parse().ok()?,
+        state: report.state().unwrap_or_default().to_owned(),
         created_at: report.creation_time().and_then(|at| Timestamp::from_second(at.secs()).ok()),
     })
 }

@@ -11,7 +11,7 @@ use ami_backup_core::{
     StepError,
     failure::{AwsFailure, FailureClass, MALFORMED_RESPONSE},
     id::BucketName,
-    image::SnapshotFacts,
+    image::{OddImage, SnapshotFacts},
     settings::Settings,
     tags::Tags,
 };
@@ -285,10 +285,10 @@ const IMAGES: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 async fn a_page_is_read_as_the_sdk_reads_it() -> Result<(), Failed> {
     let aws_with = |body| aws(&Echo::new(200, body), None);
     let (aws, mut seen) = (aws_with(SNAPSHOTS)?, Vec::new());
-    assert_eq!(aws.each_own_snapshot(aws.home(), |snapshot| seen.push(snapshot)).await, Ok(3));
+    assert_eq!(aws.each_own_snapshot(aws.home(), |snapshot| seen.extend(snapshot)).await, Ok(3));
     assert_eq!(Ok(seen), aws.snapshots(aws.home(), &["snap-12345678".parse()?]).await);
     let (aws, mut seen) = (aws_with(IMAGES)?, Vec::new());
-    assert_eq!(aws.each_own_image(aws.home(), |image| seen.push(image)).await, Ok(2));
+    assert_eq!(aws.each_own_image(aws.home(), |image| seen.extend(image)).await, Ok(2));
     assert_eq!(Ok(seen), aws.own_images(aws.home(), &["ami-12345678".parse()?]).await);
     for empty in
         ["<DescribeSnapshotsResponse/>", "<DescribeSnapshotsResponse><snapshotSet/></DescribeSnapshotsResponse>"]
@@ -307,7 +307,7 @@ async fn a_listing_is_read_to_its_last_page() -> Result<(), Failed> {
     let echo = Echo { then: Some(SNAPSHOTS), ..Echo::new(200, first) };
     let aws_here = aws(&echo, None)?;
     let mut seen = Vec::new();
-    let each = |snapshot: SnapshotFacts| seen.push(snapshot.snapshot_id.to_string());
+    let each = |snapshot: Result<SnapshotFacts, _>| seen.extend(snapshot.map(|one| one.snapshot_id.to_string()));
     assert_eq!(aws_here.each_own_snapshot(aws_here.home(), each).await, Ok(4));
     assert_eq!(seen, ["snap-87654321", "snap-12345678", "snap-23456789", "snap-34567890"]);
     assert!(echo.seen().get(1).is_some_and(|request| request.contains("NextToken=a%26b")), "{:#?}", echo.seen());
@@ -351,6 +351,168 @@ async fn a_page_that_cannot_be_read_is_no_short_page() -> Result<(), Failed> {
         let failure = aws.each_own_snapshot(aws.home(), |_| {}).await.err();
         assert!(failure.is_some_and(|f| f.class() == FailureClass::Transient), "{body}");
     }
+    Ok(())
+}
+
+/// Two rows of each field, of which the first is odd and the second is not.
+fn page(action: &str, set: &str, rows: [&str; 2]) -> Echo {
+    let [odd, even] = rows;
+    let body = format!("<{action}Response><{set}><item>{odd}</item><item>{even}</item></{set}></{action}Response>");
+    Echo::new(200, body.leak())
+}
+
+/// 69. A row of a listing that is odd never fails the listing: what it could concern stays, and it is noted.
+///
+/// What EC2 lists of images and snapshots: kernels, ramdisks, and rows that lack what every other row has.
+#[tokio::test]
+async fn an_odd_image_or_snapshot_never_fails_its_listing() -> Result<(), Failed> {
+    let kernel = "<imageId>aki-12345678</imageId><imageState>available</imageState><imageType>kernel</imageType>\
+                  <blockDeviceMapping><item><ebs><snapshotId>snap-12345678</snapshotId></ebs></item></blockDeviceMapping>";
+    let bare = "<imageId>ami-12345678</imageId><blockDeviceMapping><item><ebs><snapshotId>SNAP-12345678 </snapshotId>\
+                </ebs></item><item><ebs><snapshotId>none</snapshotId></ebs></item></blockDeviceMapping>";
+    let echo = page("DescribeImages", "imagesSet", [kernel, bare]);
+    let (aws_here, mut images, mut odd) = (aws(&echo, None)?, Vec::new(), Vec::new());
+    let each = |row| match row {
+        Ok(image) => images.push(image),
+        Err(row) => odd.push(row),
+    };
+    assert_eq!(aws_here.each_own_image(aws_here.home(), each).await, Ok(2));
+    assert_eq!(odd, [OddImage { id: "aki-12345678".into(), snapshots: vec!["snap-12345678".into()] }]);
+    assert_eq!(Ok(images), aws_here.own_images(aws_here.home(), &["ami-12345678".parse()?]).await);
+    let image = aws_here.image(aws_here.home(), &"ami-12345678".parse()?).await?.ok_or("no image")?;
+    let unknown = (image.name.as_str(), image.root_device_type.as_str(), image.state.as_str(), &image.creation_date);
+    assert_eq!(unknown, ("", "", "", &None));
+    assert_eq!(image.snapshot_ids(), ["snap-12345678".parse()?]);
+
+    let bare = "<snapshotId>snap-12345678</snapshotId>";
+    let echo =
+        page("DescribeSnapshots", "snapshotSet", ["<snapshotId>snap-1</snapshotId><status>error</status>", bare]);
+    let (aws_here, mut snapshots, mut odd) = (aws(&echo, None)?, Vec::new(), Vec::new());
+    let each = |row| match row {
+        Ok(snapshot) => snapshots.push(snapshot),
+        Err(row) => odd.push(row),
+    };
+    assert_eq!(aws_here.each_own_snapshot(aws_here.home(), each).await, Ok(2));
+    assert_eq!((odd, snapshots.len()), (vec!["snap-1".to_owned()], 1));
+    assert_eq!(Ok(snapshots), aws_here.snapshots(aws_here.home(), &["snap-12345678".parse()?]).await);
+    Ok(())
+}
+
+/// 69. A row of a listing that is odd never fails the listing: what it could concern stays, and it is noted.
+///
+/// Every other listing, each with a row that lacks or garbles what all rows have.
+#[tokio::test]
+async fn an_odd_row_never_fails_any_other_listing() -> Result<(), Failed> {
+    let image = "ami-12345678".parse()?;
+    let here = "us-east-1".parse()?;
+    let at = |echo: &Echo| aws(echo, None);
+
+    let lock = "<snapshotId>snap-12345678</snapshotId>";
+    let locked = at(&page("DescribeLockedSnapshots", "snapshotSet", ["<lockState>compliance</lockState>", lock]))?;
+    assert_eq!(locked.locked_snapshots(&here).await?.into_values().collect::<Vec<_>>(), ["locked"]);
+    let rows = ["<imageId>ami-of-a-kind-to-come</imageId>", "<imageId>ami-12345678</imageId>"];
+    let binned = at(&page("ListImagesInRecycleBin", "imageSet", rows))?.binned_images(&here).await?;
+    assert_eq!((binned.images, binned.odd), (vec!["ami-12345678".parse()?], vec!["ami-of-a-kind-to-come".to_owned()]));
+    let rows = ["<snapshotId>snap-1</snapshotId>", "<snapshotId>snap-12345678</snapshotId>"];
+    let binned = at(&page("ListSnapshotsInRecycleBin", "snapshotSet", rows))?.binned_snapshots(&here).await?;
+    assert_eq!(binned, ["snap-12345678".parse()?]);
+
+    let instances =
+        "<instancesSet><item/><item><instanceId>i-12345678</instanceId><imageId> ami-1</imageId></item></instancesSet>";
+    let (aws_here, mut seen) = (at(&page("DescribeInstances", "reservationSet", ["", instances]))?, Vec::new());
+    let each = |image: Option<&str>, id: &str, state: &str| seen.push(format!("{image:?} {id} {state}"));
+    assert_eq!(aws_here.each_instance(&here, None, each).await, Ok(2));
+    assert_eq!(seen, ["None without a name ", "Some(\" ami-1\") i-12345678 "]);
+    assert_eq!(aws_here.instances_tagged(&[("a".to_owned(), vec!["b".to_owned()])].into()).await?.len(), 1);
+
+    let rows = ["<storeTaskState>InProgress</storeTaskState>", "<amiId>ami-12345678</amiId>"];
+    let stored = at(&page("DescribeStoreImageTasks", "storeImageTaskResultSet", rows))?;
+    assert_eq!(stored.images_being_stored(&here).await?, ["ami-12345678"]);
+    assert_eq!(stored.store_tasks(&image).await?.len(), 1);
+    let rows =
+        ["<imageId>ami-12345678</imageId>", "<exportImageTaskId>export-ami-1</exportImageTaskId><imageId>?</imageId>"];
+    assert_eq!(at(&page("DescribeExportImageTasks", "exportImageTaskSet", rows))?.export_tasks(&here).await?.len(), 1);
+
+    let rows = ["<resourceType>ssm:Parameter</resourceType>", "<imageId>ami-12345678</imageId><arn>a</arn>"];
+    let references = at(&page("DescribeImageReferences", "imageReferenceSet", rows))?;
+    let references = references.image_references(&here, std::slice::from_ref(&image), false).await?;
+    let references: Vec<_> = references.iter().map(|one| (one.id.as_str(), one.image.as_deref())).collect();
+    assert_eq!(references, [("without a name", None), ("a", Some("ami-12345678"))]);
+    let rows = ["<state>available</state>", "<reportId>amiur-1</reportId><imageId>ami-12345678</imageId>"];
+    let reports = at(&page("DescribeImageUsageReports", "imageUsageReportSet", rows))?;
+    let reports = reports.usage_reports(&here, std::slice::from_ref(&image)).await?;
+    assert_eq!(
+        reports.iter().map(|report| (&*report.report_id, &*report.state)).collect::<Vec<_>>(),
+        [("amiur-1", "")]
+    );
+    let rows = ["<usageCount>1</usageCount>", "<accountId>111122223333</accountId>"];
+    let accounts = at(&page("DescribeImageUsageReportEntries", "imageUsageReportEntrySet", rows))?;
+    let accounts = accounts.usage_report_accounts(&here, "amiur-1").await?;
+    assert_eq!(accounts.into_iter().collect::<Vec<_>>(), ["111122223333", "without a name"]);
+    let rows = ["<regionName>here</regionName>", "<regionName>eu-west-1</regionName>"];
+    assert_eq!(at(&page("DescribeRegions", "regionInfo", rows))?.regions().await?.len(), 1);
+    Ok(())
+}
+
+/// 69. A row of a listing that is odd never fails the listing: what it could concern stays, and it is noted.
+///
+/// What people typed into templates, launch configurations, groups and fleets is handed on as it stands.
+#[tokio::test]
+async fn what_people_typed_never_fails_a_listing() -> Result<(), Failed> {
+    let here = "us-east-1".parse()?;
+    let member = |action: &str, set: &str, rows: [&str; 2]| {
+        let [odd, even] = rows;
+        let rows = format!("<{set}><member>{odd}</member><member>{even}</member></{set}>");
+        Echo::new(200, format!("<{action}Response><{action}Result>{rows}</{action}Result></{action}Response>").leak())
+    };
+    let rows = ["<ImageId>ami-12345678 </ImageId>", "<ImageId>ami-placeholder</ImageId>"];
+    let echo = member("DescribeLaunchConfigurations", "LaunchConfigurations", rows);
+    let seen = aws(&echo, None)?.launch_configurations(&here).await?;
+    let seen: Vec<_> = seen.iter().filter_map(|one| one.image.as_deref()).collect();
+    assert_eq!(seen, ["ami-12345678 ", "ami-placeholder"]);
+    let template =
+        "<LaunchTemplate><LaunchTemplateId>lt-1</LaunchTemplateId><Version>newest</Version></LaunchTemplate>";
+    let echo = member("DescribeAutoScalingGroups", "AutoScalingGroups", ["", template]);
+    let groups = aws(&echo, None)?.auto_scaling_groups(&here).await?;
+    assert_eq!((groups.count, groups.pins.len()), (2, 1));
+
+    let odd = "<launchTemplateData><imageId>AMI-1</imageId></launchTemplateData>";
+    let even = "<launchTemplateId>lt-1</launchTemplateId><versionNumber>1</versionNumber>";
+    let versions = page("DescribeLaunchTemplateVersions", "launchTemplateVersionSet", [odd, even]);
+    let echo = Echo { then: Some(versions.body), ..Echo::new(200, "<DescribeLaunchTemplatesResponse/>") };
+    let templates = aws(&echo, None)?.launch_templates(&here, &[], false).await?;
+    let seen: Vec<_> = templates.versions.iter().map(|one| (one.template_id.as_str(), one.image.as_deref())).collect();
+    assert_eq!(seen, [("without a name", Some("AMI-1")), ("lt-1", None)]);
+    Ok(())
+}
+
+/// 67. Versions of launch templates are listed without their aliases resolved.
+///
+/// EC2 refuses a listing that asks for it.
+#[tokio::test]
+async fn versions_are_listed_without_resolving_aliases() -> Result<(), Failed> {
+    let names = "<DescribeLaunchTemplatesResponse><launchTemplates><item><launchTemplateId>lt-1</launchTemplateId>\
+                 <latestVersionNumber>3</latestVersionNumber></item></launchTemplates></DescribeLaunchTemplatesResponse>";
+    let echo = Echo { then: Some("<DescribeLaunchTemplateVersionsResponse/>"), ..Echo::new(200, names) };
+    let here = aws(&echo, None)?;
+    here.launch_templates(here.home(), &[], true).await?;
+    assert_eq!(echo.seen().len(), 3);
+    assert!(echo.seen().iter().all(|request| !request.contains("ResolveAlias")), "{:#?}", echo.seen());
+    Ok(())
+}
+
+/// 69. A page that is empty and has a token is no end of a listing. What EC2 does not find is not there, and no failure.
+#[tokio::test]
+async fn an_empty_page_is_no_end_and_not_found_is_nothing() -> Result<(), Failed> {
+    let first = "<DescribeSnapshotsResponse><snapshotSet/><nextToken>n</nextToken></DescribeSnapshotsResponse>";
+    let echo = Echo { then: Some(SNAPSHOTS), ..Echo::new(200, first) };
+    let here = aws(&echo, None)?;
+    assert_eq!(here.snapshots(here.home(), &["snap-12345678".parse()?]).await?.len(), 3);
+    assert_eq!(echo.seen().len(), 2);
+    let body =
+        "<Response><Errors><Error><Code>InvalidAMIID.NotFound</Code><Message>no</Message></Error></Errors></Response>";
+    let here = aws(&Echo::new(400, body), None)?;
+    assert_eq!(here.store_tasks(&"ami-12345678".parse()?).await, Ok(Vec::new()));
     Ok(())
 }
 

@@ -12,6 +12,7 @@ pub mod apply;
 pub mod batch;
 pub mod family;
 pub mod judge;
+pub mod note;
 pub mod plan;
 pub mod policy;
 #[cfg(test)]

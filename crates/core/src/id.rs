@@ -77,6 +77,36 @@ id!(
     BucketName, is_bucket_name, "a bucket name (3 to 63 lower-case letters, digits, dots and hyphens)"
 );
 
+/// What a text means that a person typed where an id belongs: services hand on what they were given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Typed<T> {
+    /// An id.
+    Id(T),
+    /// No id as it stands. In lower case, and without what surrounds it, it is this one.
+    Perhaps(T),
+    /// Nothing that could be an id.
+    Nothing,
+}
+
+impl<T: std::str::FromStr> Typed<T> {
+    /// Reads what a person typed.
+    pub fn read(text: &str) -> Self {
+        if let Ok(id) = text.parse() {
+            return Self::Id(id);
+        }
+        let bare = text.trim_matches(|character: char| !character.is_ascii_alphanumeric()).to_ascii_lowercase();
+        bare.parse().map_or(Self::Nothing, Self::Perhaps)
+    }
+
+    /// The id that is meant, or may be.
+    pub fn id(self) -> Option<T> {
+        match self {
+            Self::Id(id) | Self::Perhaps(id) => Some(id),
+            Self::Nothing => None,
+        }
+    }
+}
+
 fn is_hex_id(text: &str, prefix: &str) -> bool {
     text.strip_prefix(prefix).is_some_and(|hex| {
         (hex.len() == 8 || hex.len() == 17) && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
@@ -132,6 +162,27 @@ mod tests {
             ("vol-12345678", [false, false, false]),
         ] {
             assert_eq!([is_image_id(text), is_snapshot_id(text), is_instance_id(text)], kinds, "{text}");
+        }
+    }
+
+    /// 68. An id that could be a true one in lower case, and without what surrounds it, keeps what it could concern.
+    #[test]
+    fn what_a_person_typed_is_an_id_perhaps_one_or_none() {
+        let id = || "ami-0123456789abcdef0".parse::<ImageId>().unwrap_or_else(|_| unreachable!());
+        assert_eq!(Typed::read("ami-0123456789abcdef0"), Typed::Id(id()));
+        for text in [
+            "ami-0123456789abcdef0 ",
+            "\tami-0123456789abcdef0\n",
+            "AMI-0123456789ABCDEF0",
+            "\"ami-0123456789abcdef0\"",
+            "ami-0123456789abcdef0\u{200b}",
+            "\u{a0}ami-0123456789abcdef0",
+        ] {
+            assert_eq!(Typed::read(text), Typed::Perhaps(id()), "{text:?}");
+            assert_eq!(Typed::read(text).id(), Some(id()));
+        }
+        for text in ["", " ", "ami-", "ami-placeholder", "ami-0B00000000000002", "ami-0123456789abcdef0 ami-1", "é"] {
+            assert_eq!(Typed::<ImageId>::read(text), Typed::Nothing, "{text:?}");
         }
     }
 

@@ -150,6 +150,15 @@ pub struct ImageFacts {
     pub mappings: Vec<DeviceMapping>,
 }
 
+/// A row of a listing of images that shows no machine image: a kernel, a ramdisk, or what EC2 may invent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OddImage {
+    /// What it has for an id.
+    pub id: String,
+    /// The snapshots that its device mapping names.
+    pub snapshots: Vec<String>,
+}
+
 /// The attributes that are compared and recorded, as DescribeImages names them.
 pub const ATTRIBUTES: &[&str] = &[
     "Architecture",

@@ -134,7 +134,7 @@ async fn origins(
     let wanted: Vec<ImageId> = images.iter().cloned().collect();
     let registered = aws.own_images(&work.region, &wanted).await?;
     let binned = aws.binned_images(&work.region).await?;
-    let binned = binned.into_iter().filter(|image| images.contains(image));
+    let binned = binned.images.into_iter().filter(|image| images.contains(image));
     Ok(registered.into_iter().map(|image| image.image_id).chain(binned).collect())
 }
 

@@ -10,7 +10,10 @@ use ami_backup_core::{
         account::Account,
         judge::Action,
         plan::{Line, Plan},
-        run::{Known, PlanPointer, RegionWork, files_prefix, going_key, known_key, part_key, plan_key, table_key},
+        run::{
+            Known, PlanPointer, RegionWork, files_prefix, going_key, known_key, notes_key, part_key, plan_key,
+            table_key,
+        },
         summary::Summary,
     },
     failure::AwsFailure,
@@ -62,10 +65,15 @@ pub(crate) async fn write(
     let mut summary = Summary::new(&work.request(), &account.account_id, &work.region, readings.clone(), now);
     summary.asks = plan.asks().map(str::to_owned);
     summary.partial = plan.is_partial();
+    let notes = account.uses.notes();
+    summary.note(notes.iter());
     let going = write_lines(aws, bucket, &prefix, plan, &mut summary).await?;
     let put = async |key: &str, text: String| aws.write_text(bucket, key, text).await.map_err(refused(bucket, key));
     put(&going_key(&prefix), json_lines(&going)?).await?;
     put(&table_key(&prefix), summary.table(&going)).await?;
+    if !notes.is_empty() {
+        put(&notes_key(&prefix), json_lines(notes)?).await?;
+    }
     let binned = account.binned.iter().filter_map(|image| Some((image.image_id.clone(), image.snapshots.clone()?)));
     let known = known.after(&readings, plan.orphans_since().clone(), &binned.collect(), &going, work.apply);
     put(&known_key(&work.region), json(&known)?).await?;

@@ -8,11 +8,11 @@ use ami_backup_core::{
     cleanup::{
         account::{Account, BinRule, BinnedImage, Image, Readings, Snapshot, Source},
         run::{Known, RegionWork},
-        usage::{User, Uses, VersionsInUse},
+        usage::{Uses, VersionsInUse},
     },
     failure::AwsFailure,
     id::{ImageId, SnapshotId},
-    image::SnapshotFacts,
+    image::{ImageFacts, OddImage, SnapshotFacts},
     naming::record_key,
     record::Record,
 };
@@ -36,8 +36,12 @@ pub(crate) async fn read(aws: &Aws, work: &RegionWork, known: &Known) -> Result<
         try_join4(account, rules, locks, binned).await?
     };
     let things = try_join3(images(aws, work, &rules), snapshots(aws, work, &rules, &locks), objects(aws, work));
-    let ((images, snapshots, objects), (uses, used), binned) =
-        try_join3(things, users(aws, work), with_snapshots(aws, binned, known)).await?;
+    let odd_binned = binned.odd;
+    let (((images, odd_images), (snapshots, odd_snapshots), objects), (mut uses, used), binned) =
+        try_join3(things, users(aws, work), with_snapshots(aws, binned.images, known)).await?;
+    odd_images.into_iter().for_each(|odd| uses.add_odd_image(odd));
+    odd_snapshots.iter().for_each(|odd| uses.add_odd_snapshot(odd));
+    odd_binned.iter().for_each(|odd| uses.add_odd_binned(odd));
     let mut readings: Readings = used.into_iter().map(|(source, count)| (source, Ok(count))).collect();
     readings.insert(Source::Images, Ok(count(images.len())));
     readings.insert(Source::Snapshots, Ok(count(snapshots.len())));
@@ -53,6 +57,7 @@ pub(crate) async fn read(aws: &Aws, work: &RegionWork, known: &Known) -> Result<
         snapshots,
         uses,
         binned,
+        odd_binned,
         objects,
         orphans_since: known.orphans_since.clone(),
         readings,
@@ -69,28 +74,34 @@ fn failed(source: Source) -> impl Fn(AwsFailure) -> StepError {
     move |failure| failure.into_step_error(source.listing()).leaving("nothing was removed")
 }
 
-/// The images, each distilled as it comes: a page of what EC2 says takes ten times the memory.
-async fn images(aws: &Aws, work: &RegionWork, rules: &[BinRule]) -> Result<Vec<Image>, StepError> {
-    let mut images = Vec::new();
-    let each = |facts| images.push(Image::of(&facts, &work.policy, rules));
+/// The images, each distilled as it comes: a page of what EC2 says takes ten times the memory. And the rows that show none.
+async fn images(aws: &Aws, work: &RegionWork, rules: &[BinRule]) -> Result<(Vec<Image>, Vec<OddImage>), StepError> {
+    let (mut images, mut odd) = (Vec::new(), Vec::new());
+    let each = |row: Result<ImageFacts, OddImage>| match row {
+        Ok(facts) => images.push(Image::of(&facts, &work.policy, rules)),
+        Err(row) => odd.push(row),
+    };
     aws.each_own_image(&work.region, each).await.map_err(failed(Source::Images))?;
-    Ok(images)
+    Ok((images, odd))
 }
 
-/// The snapshots, each distilled as it comes.
+/// The snapshots, each distilled as it comes. And the ids that are none.
 async fn snapshots(
     aws: &Aws,
     work: &RegionWork,
     rules: &[BinRule],
     locks: &BTreeMap<SnapshotId, String>,
-) -> Result<Vec<Snapshot>, StepError> {
-    let mut snapshots = Vec::new();
-    let each = |facts: SnapshotFacts| {
-        let lock = locks.get(&facts.snapshot_id).map(String::as_str);
-        snapshots.push(Snapshot::of(&facts, lock, &work.policy, rules));
+) -> Result<(Vec<Snapshot>, Vec<String>), StepError> {
+    let (mut snapshots, mut odd) = (Vec::new(), Vec::new());
+    let each = |row: Result<SnapshotFacts, String>| match row {
+        Ok(facts) => {
+            let lock = locks.get(&facts.snapshot_id).map(String::as_str);
+            snapshots.push(Snapshot::of(&facts, lock, &work.policy, rules));
+        }
+        Err(id) => odd.push(id),
     };
     aws.each_own_snapshot(&work.region, each).await.map_err(failed(Source::Snapshots))?;
-    Ok(snapshots)
+    Ok((snapshots, odd))
 }
 
 /// Sizes of the stored objects, where the policy requires them.
@@ -106,7 +117,7 @@ async fn users(aws: &Aws, work: &RegionWork) -> Result<(Uses, Vec<(Source, u64)>
     let (region, which) = (&work.region, work.policy.launch_template_versions);
     let instances = async {
         let mut uses = Uses::default();
-        let each = |image, id: &str, state: &str| uses.add_instance(image, id, state);
+        let each = |image: Option<&str>, id: &str, state: &str| uses.add_instance(image, id, state);
         let count = aws.each_instance(region, None, each).await.map_err(failed(Source::Instances))?;
         Ok((uses, count))
     };
@@ -121,9 +132,9 @@ async fn users(aws: &Aws, work: &RegionWork) -> Result<(Uses, Vec<(Source, u64)>
         // The default and the latest are listed for all templates at once, others template by template.
         let all = matches!(which, VersionsInUse::All | VersionsInUse::Newest(_));
         let templates = aws.launch_templates(region, &pins, all).await;
-        Ok((groups, fleets, templates.map_err(failed(Source::LaunchTemplateVersions))?))
+        Ok((groups, fleets, pins, templates.map_err(failed(Source::LaunchTemplateVersions))?))
     };
-    let ((mut uses, instances), configurations, tasks, (groups, fleets, templates)) =
+    let ((mut uses, instances), configurations, tasks, (groups, fleets, pins, templates)) =
         try_join4(instances, configurations, tasks, templates).await?;
     let counts = vec![
         (Source::Instances, instances),
@@ -134,9 +145,8 @@ async fn users(aws: &Aws, work: &RegionWork) -> Result<(Uses, Vec<(Source, u64)>
         // Templates, and not versions: of these, another policy lists others.
         (Source::LaunchTemplateVersions, templates.count),
     ];
-    uses.add_launch_templates(&templates.versions, &templates.pins, which);
-    groups.seen.into_iter().chain(fleets.seen).chain(configurations).for_each(|seen| uses.see(seen));
-    tasks.into_iter().for_each(|(image, task)| uses.add(image, User::Task, task));
+    uses.add_launch_templates(&templates, &pins, which);
+    groups.seen.into_iter().chain(fleets.seen).chain(configurations).chain(tasks).for_each(|seen| uses.see(seen));
     Ok((uses, counts))
 }
 

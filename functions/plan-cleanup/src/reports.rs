@@ -14,6 +14,9 @@ use ami_backup_core::{
     naming::{Identity, Purpose, token},
 };
 
+/// The states of a report that is made, or will be.
+const MADE: &str = "available";
+const MAKING: &str = "pending";
 /// A report that is younger than this is not asked for again: what it says is a day late anyway.
 const FRESH: SignedDuration = SignedDuration::from_hours(24);
 /// Images of one call.
@@ -71,16 +74,17 @@ async fn one(
     reports: &[UsageReport],
     now: Timestamp,
 ) -> Result<Answer, StepError> {
-    // A report that failed is asked for again by the next start of the run.
+    // What is neither made nor being made is asked for again by the next start of the run.
+    let holds = |report: &UsageReport| [MADE, MAKING].contains(&report.state.as_str());
     let fresh = |report: &&UsageReport| {
-        let since =
-            |at: Timestamp| now.duration_since(at) < FRESH && (report.state != "failed" || at >= work.started_at);
+        let since = |at: Timestamp| now.duration_since(at) < FRESH && (holds(report) || at >= work.started_at);
         report.image_id == *image && report.created_at.is_some_and(since)
     };
-    let newest = reports.iter().filter(fresh).max_by_key(|report| (report.created_at, &report.report_id));
+    let newest =
+        reports.iter().filter(fresh).max_by_key(|report| (holds(report), report.created_at, &report.report_id));
     let unknown = |why: String| Ok(Answer::Known(Checked::Unknown(why)));
     match newest.map(|report| (report, report.state.as_str())) {
-        Some((report, "available")) => match aws.usage_report_accounts(&work.region, &report.report_id).await {
+        Some((report, MADE)) => match aws.usage_report_accounts(&work.region, &report.report_id).await {
             Ok(accounts) => {
                 // What the own account uses, its listings say, by the rules of the policy and without a day's lag.
                 let others = accounts.into_iter().filter(|account| account != own);
@@ -89,8 +93,8 @@ async fn one(
             }
             Err(failure) => unknown(told(failure)?),
         },
-        Some((_, "pending")) => Ok(Answer::Pending),
-        Some((_, state)) => unknown(format!("the report on its usage by other accounts is {state}")),
+        Some((_, MAKING)) => Ok(Answer::Pending),
+        Some((_, state)) => unknown(format!("the report on its usage by other accounts ended `{state}`")),
         None => match aws.create_usage_report(&work.region, image, &token_of(work, image)).await {
             Ok(()) => Ok(Answer::Pending),
             // Reports of so many images are being made already: by and by there will be room.

@@ -68,7 +68,7 @@ pub(crate) async fn seen(aws: &Aws, region: &Region, lines: &[Line]) -> Result<S
         let there = SnapshotSeen { completed: snapshot.state == "completed", tags: snapshot.tags };
         seen.snapshots.insert(snapshot.snapshot_id, there);
     }
-    seen.binned_images = aws.binned_images(region).await.map_err(again)?.into_iter().collect();
+    seen.binned_images = aws.binned_images(region).await.map_err(again)?.images.into_iter().collect();
     seen.binned_snapshots = aws.binned_snapshots(region).await.map_err(again)?.into_iter().collect();
     Ok(seen)
 }

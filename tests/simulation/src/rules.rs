@@ -255,7 +255,12 @@ pub fn nothing_good_is_removed(earlier: &Things, later: &Things, touched: &Touch
         .collect()
 }
 
-/// The images that something uses: instances that are not terminated, and whatever names images.
+/// The image that a person may have meant: blanks at the ends and the case of letters are easily wrong.
+fn meant(typed: &str) -> String {
+    typed.trim().to_ascii_lowercase()
+}
+
+/// The images that something uses, or may be meant to: instances that are not terminated, and whatever names images.
 pub fn in_use(simulator: &Simulator) -> BTreeSet<String> {
     let world = simulator.world();
     let mut used = BTreeSet::new();
@@ -265,10 +270,20 @@ pub fn in_use(simulator: &Simulator) -> BTreeSet<String> {
             used.extend(instances.filter(|one| one.state != "terminated").map(|one| one.image_id));
         }
         for template in &account.launch_templates {
-            used.extend(template.versions.iter().filter_map(|version| version.image_id.clone()));
+            used.extend(template.versions.iter().filter_map(|version| version.image_id.as_deref().map(meant)));
         }
     }
-    used.extend(world.uses().launch_configurations.into_iter().map(|one| one.it.image_id));
+    let uses = world.uses();
+    used.extend(uses.launch_configurations.iter().map(|one| meant(&one.it.image_id)));
+    used.extend(uses.ssm_parameters.iter().map(|one| meant(&one.it.value)));
+    let recipes = uses.image_recipes.iter().chain(&uses.container_recipes);
+    used.extend(recipes.map(|one| meant(&one.it.image_id)));
+    let mixed = uses.auto_scaling_groups.iter().filter_map(|one| one.it.mixed_instances_policy.as_ref());
+    let fleets = uses.fleets.iter().flat_map(|one| &one.it.launch_template_configs);
+    let overrides = mixed.chain(fleets).flat_map(|one| &one.overrides);
+    used.extend(overrides.filter_map(|one| one.image_id.as_deref().map(meant)));
+    let spot = uses.spot_fleets.iter().flat_map(|one| &one.it.launch_specifications);
+    used.extend(spot.map(|one| meant(&one.image_id)));
     used
 }
 

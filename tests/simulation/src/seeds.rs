@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, rc::Rc};
 
 use ami_backup_simulator::account::{
-    AccountFile, Choices, DescribedBucket, Image, RoleNeeds, SecondStore, Settings, StoredBytes,
+    AccountFile, AutoScalingGroup, Choices, DescribedBucket, Image, LaunchTemplate, RoleNeeds, SecondStore, Settings,
+    StoredBytes,
 };
 use ami_backup_tests::{IMAGE, INSTANCE, demo_account};
 use fastrand::Rng;
@@ -75,6 +76,9 @@ fn account(chance: &mut Rng) -> AccountFile {
     }
     further_images(&mut file, chance);
     further_instances(&mut file, chance);
+    if chance.u32(..3) == 0 {
+        oddities(&mut file, chance);
+    }
     for image in file.accounts[0].images.iter_mut().filter(|image| image.id == IMAGE) {
         if chance.u32(..4) == 0 {
             image.volumes[0].size_gib = chance.u64(1..1_500);
@@ -97,6 +101,41 @@ fn further_images(file: &mut AccountFile, chance: &mut Rng) {
         volume.used_gib = Some(chance.u64(1..=volume.size_gib));
         file.accounts[0].images.push(image);
     }
+}
+
+/// What people typed and EC2 hands on, what is gone and still named, and images that are none or lack something: none of it
+/// stops a run.
+fn oddities(file: &mut AccountFile, chance: &mut Rng) {
+    let Some(mut image) = file.accounts[0].images.iter().find(|image| image.id == IMAGE).cloned() else { return };
+    let ours = file.accounts[0].images.iter().filter(|image| image.tags.contains_key("ami-backup:managed"));
+    let ours: Vec<&str> = ours.map(|image| image.id.as_str()).collect();
+    let meant = ours[chance.usize(..ours.len())];
+    let none = ["ami-placeholder", "resolve:ssm:/gone", ""].map(str::to_owned);
+    let typed = [format!("{meant} "), meant.to_uppercase()].into_iter().chain(none).nth(chance.usize(..5));
+    let (region, id) = (image.region.clone(), "lt-0a1b2c3d4e5f7ffff");
+    let template = json!({"region": region, "id": id, "name": "odd", "versions": [
+        {"number": 1, "imageId": typed, "snapshotIds": ["snap-?"]}, {"number": 3}]});
+    let group = |template: &str, version: &str| {
+        json!({"region": region, "name": format!("at-{template}-{version}"),
+               "launchTemplate": {"launchTemplateId": template, "version": version}})
+    };
+    let account = &mut file.accounts[0];
+    account.launch_templates.extend(serde_json::from_value::<LaunchTemplate>(template));
+    let groups = [group(id, "2"), group("lt-0a1b2c3d4e5f7eeee", "$Latest")];
+    account
+        .auto_scaling_groups
+        .extend(groups.into_iter().filter_map(|one| serde_json::from_value::<AutoScalingGroup>(one).ok()));
+    image.id = "aki-0a1b2c3d".into();
+    image.volumes.clear();
+    image.tags.clear();
+    for field in [&mut image.name, &mut image.machine.root_device_name, &mut image.machine.root_device_type] {
+        field.clear();
+    }
+    account.images.push(image.clone());
+    image.id = "ami-0a1b2c3d4e5f7ffff".into();
+    image.undated = true;
+    image.tags = ["ami-backup:managed", "ami-backup:source"].map(|key| (key.to_owned(), "true".to_owned())).into();
+    account.images.push(image);
 }
 
 /// Instances with that tag.
@@ -148,8 +187,8 @@ fn choices(chance: &mut Rng) -> Choices {
         image_not_available_code: of(&["InvalidAMIID.Unavailable", "IncorrectState"]),
         deregistered_image_code: of(&["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"]),
         restored_snapshot_description: of(&["", "Restored for {image}"]),
-        alias_denied_code: of(&["UnauthorizedOperation", "InvalidParameterValue"]),
-        alias_missing_code: of(&["InvalidParameterValue", "ParameterNotFound"]),
+        alias_denied_code: of(&["SsmAccessDenied", "UnauthorizedOperation"]),
+        alias_missing_code: of(&["SsmInvalidParameter", "InvalidParameterValue"]),
         locked_snapshot_code: of(&["OperationNotPermitted", "InvalidParameterValue", "SnapshotLocked"]),
         backup_managed_code: of(&["InvalidParameterValue", "OperationNotPermitted"]),
         restore_without_snapshots_code: of(&["InvalidSnapshot.NotFound", "IncorrectState"]),
@@ -173,6 +212,8 @@ fn choices(chance: &mut Rng) -> Choices {
     choices.store_and_restore_need = if yes() { RoleNeeds::Everything } else { RoleNeeds::ItsHalf };
     choices.alias_filter_resolves = yes();
     choices.usage_report_counts_owner = yes();
+    choices.empty_first_page = yes();
+    choices.never_stored_code = yes().then(|| "InvalidAMIID.NotFound".to_owned());
     choices.name_stays_taken_ms = if yes() { 0 } else { 60_000 };
     choices
 }

@@ -264,9 +264,9 @@ pub struct Machine {
     pub architecture: String,
     /// `hvm` or `paravirtual`.
     pub virtualization_type: String,
-    /// Device name of the root volume.
+    /// Device name of the root volume; empty: an image has none.
     pub root_device_name: String,
-    /// `ebs` or `instance-store`.
+    /// `ebs` or `instance-store`; empty: an image has none.
     pub root_device_type: String,
     /// Whether enhanced networking with ENA is on.
     pub ena_support: bool,
@@ -363,9 +363,9 @@ pub struct Volume {
 pub struct Image {
     /// Region it is in. Of an image inside a stored object: the Region it was stored in.
     pub region: String,
-    /// `ami-…`.
+    /// `ami-…`; `aki-…` and `ari-…` are a kernel and a ramdisk.
     pub id: String,
-    /// Name.
+    /// Name; empty: it has none.
     pub name: String,
     /// Description.
     #[serde(default)]
@@ -385,6 +385,9 @@ pub struct Image {
     /// When it was made; absent: a day before the world started.
     #[serde(default)]
     pub creation_date: Option<Timestamp>,
+    /// Whether it has no creation date.
+    #[serde(default)]
+    pub undated: bool,
     /// When it becomes deprecated.
     #[serde(default)]
     pub deprecate_at: Option<Timestamp>,

@@ -360,6 +360,8 @@ pub struct Account {
     pub uses: Uses,
     /// Images in the Recycle Bin.
     pub binned: Vec<BinnedImage>,
+    /// What the listing of the Recycle Bin shows and is no image id.
+    pub odd_binned: Vec<String>,
     /// Size in bytes of the stored object of each image that has one.
     pub objects: BTreeMap<ImageId, u64>,
     /// Since when each orphan snapshot is known to be one, by the plans so far.

@@ -246,6 +246,7 @@ pub(crate) mod tests {
             snapshots: Vec::new(),
             uses: Uses::default(),
             binned: Vec::new(),
+            odd_binned: Vec::new(),
             objects: BTreeMap::new(),
             orphans_since: BTreeMap::new(),
             readings: all_read(),
@@ -331,7 +332,7 @@ pub(crate) mod tests {
             stays(by.as_str(), &|uses| uses.add(id(3), by, "x"));
         }
         for state in ["pending", "running", "stopping", "stopped", "shutting-down"] {
-            stays(state, &|uses| uses.add_instance(id(3), "i-12345678", state));
+            stays(state, &|uses| uses.add_instance(Some(id(3).as_str()), "i-12345678", state));
         }
     }
 

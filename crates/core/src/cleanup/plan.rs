@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     account::{Account, Image, Snapshot},
     judge::{Action, Judgement},
+    note::quoted,
     policy::CleanupPolicy,
     reason::{Reason, WrittenReason},
     retention::days,
@@ -286,6 +287,12 @@ impl<'a> Plan<'a> {
         }
         if let Some(binned) = self.bin.on.get(&snapshot.snapshot_id).or(self.bin.unknown.as_ref()) {
             return one(Reason::MayBackBinned((*binned).clone()));
+        }
+        if let Some(odd) = self.account.odd_binned.first() {
+            return one(Reason::CannotTell(format!(
+                "the Recycle Bin holds {}, of which nobody knows the snapshots",
+                quoted(odd)
+            )));
         }
         if snapshot.managed && snapshot.retires_with.is_some() {
             return Ok(Reason::LeftOver(image.clone()));
@@ -760,6 +767,9 @@ pub(crate) mod tests {
         account.binned = vec![binned(None)];
         account.snapshots[0].retires_with = Some(id(2));
         assert_eq!(one(&account, newest(), SECOND).1, ["image-in-bin"]);
+        account.binned.clear();
+        account.odd_binned = vec!["ami-of-a-kind-to-come".into()];
+        assert_eq!(one(&account, newest(), SECOND).1, ["cannot-tell"]);
     }
 
     /// 53. What a run that was cut off has left of its images goes without a word of the policy and without grace.

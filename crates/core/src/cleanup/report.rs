@@ -15,6 +15,9 @@ use crate::{
     report::{CaughtError, Claim, LegResult, ReportedError, Verdict, fitting_cause},
 };
 
+/// So many notes on the listings of a Region are told: a sentence about all Regions is sent by mail.
+const MOST_NOTES: usize = 3;
+
 /// How a child execution ended, as the machine tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -160,6 +163,10 @@ fn notes(facts: &RegionFacts) -> Vec<String> {
     let old =
         |family: &String| format!("the newest good backup of {family} is too old: only that it is the last keeps it");
     notes.extend(summary.too_old.iter().map(old));
+    notes.extend(summary.notes.iter().take(MOST_NOTES).map(ToString::to_string));
+    if summary.noted > u64::try_from(MOST_NOTES).unwrap_or(u64::MAX) {
+        notes.push(format!("{} entries of the listings could not be used, all named beside the plan", summary.noted));
+    }
     notes
 }
 
@@ -272,7 +279,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cleanup::{account::tests::region, run::tests::work, summary::Summary};
+    use crate::cleanup::{account::tests::region, note::Note, run::tests::work, summary::Summary};
 
     fn start(apply: bool) -> CleanupStart {
         CleanupStart {
@@ -408,6 +415,23 @@ mod tests {
         assert!(said(|plan| plan.asks = Some("all go".into())).contains("asks a person: all go"));
         assert!(said(|plan| plan.partial = true).contains("could not be told"));
         assert!(said(|plan| plan.bin_keeps_snapshots_shorter = 1).contains("keeps 1 of these images for longer"));
+    }
+
+    /// 68. What people typed where an id belongs and is none refers to nothing, and is noted with its place.
+    #[test]
+    fn what_the_listings_note_is_said_and_changes_no_verdict() {
+        let note = |number: u32| Note { place: format!("group {number}"), text: "it launches nothing".into() };
+        let said = |notes: &[Note]| {
+            let mut facts = facts(&[]);
+            facts.plan.iter_mut().for_each(|plan| plan.summary.note(notes.iter()));
+            let (verdict, lines) = of(&start(false), &facts);
+            assert_eq!(verdict, Verdict::Ok);
+            summary(&start(false), &lines)
+        };
+        let some = said(&[1, 2, 3].map(note));
+        assert!(some.contains("us-east-1: group 3: it launches nothing") && !some.contains("entries"), "{some}");
+        let many = said(&[1, 2, 3, 4].map(note));
+        assert!(many.contains("4 entries of the listings") && !many.contains("group 4"), "{many}");
     }
 
     #[test]

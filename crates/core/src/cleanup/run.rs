@@ -379,6 +379,11 @@ pub fn table_key(prefix: &str) -> String {
     format!("{prefix}plan.txt")
 }
 
+/// Key of what the listings show and a plan cannot use.
+pub fn notes_key(prefix: &str) -> String {
+    format!("{prefix}notes.jsonl")
+}
+
 /// Key of what the plans of a Region have seen so far.
 pub fn known_key(region: &Region) -> String {
     format!("cleanups/known/{region}.json")

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{account::Source, judge::Action, plan::Line, policy::CleanupRequest};
+use super::{account::Source, judge::Action, note::Note, plan::Line, policy::CleanupRequest};
 use crate::id::Region;
 
 /// Version of the schema that is written.
@@ -13,6 +13,9 @@ pub const SCHEMA: u32 = 1;
 
 /// So many families with too old a backup are named: a report of hundreds is read by nobody.
 pub const MOST_TOO_OLD: usize = 20;
+
+/// So many notes are shown. All of them are beside the plan.
+pub const MOST_NOTES: usize = 20;
 
 /// How many there are, by what is done with them and by what keeps them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,12 @@ pub struct Summary {
     /// failed for long. At most [`MOST_TOO_OLD`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub too_old: Vec<String>,
+    /// How many notes there are: what the listings show and the plan cannot use.
+    #[serde(default)]
+    pub noted: u64,
+    /// The first of them, at most [`MOST_NOTES`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// Whether the policy keeps by age.
     #[serde(skip)]
     ages: bool,
@@ -110,6 +119,8 @@ impl Summary {
             going: Sizes::default(),
             bin_keeps_snapshots_shorter: 0,
             too_old: Vec::new(),
+            noted: 0,
+            notes: Vec::new(),
             ages: request.policy.retention.as_ref().is_some_and(|retention| retention.days > 0),
             readings,
         }
@@ -157,6 +168,12 @@ impl Summary {
         if last_good && (alone || (self.ages && by_place)) && self.too_old.len() < MOST_TOO_OLD {
             self.too_old.extend(image.family.clone());
         }
+    }
+
+    /// Adds what the listings show and the plan cannot use.
+    pub fn note<'a>(&mut self, notes: impl ExactSizeIterator<Item = &'a Note>) {
+        self.noted = u64::try_from(notes.len()).unwrap_or(u64::MAX);
+        self.notes = notes.take(MOST_NOTES).cloned().collect();
     }
 
     /// How many items the plan does something with.
@@ -208,6 +225,7 @@ impl Summary {
                 "\nWarning: the newest good backup of {family} is too old: only that it is the last keeps it."
             )?;
         }
+        self.write_notes(text)?;
         writeln!(text, "\nWhat goes")?;
         if going.is_empty() {
             writeln!(text, "  nothing")?;
@@ -225,6 +243,19 @@ impl Summary {
             for (code, count) in &counted.kept_by {
                 writeln!(text, "  {name:<10} {count:>7}   {code}")?;
             }
+        }
+        Ok(())
+    }
+
+    fn write_notes(&self, text: &mut String) -> std::fmt::Result {
+        if self.noted > 0 {
+            writeln!(text, "\nNoted in the listings: {} entries that the plan cannot use", self.noted)?;
+        }
+        for note in &self.notes {
+            writeln!(text, "  {note}")?;
+        }
+        if self.noted > u64::try_from(self.notes.len()).unwrap_or(u64::MAX) {
+            writeln!(text, "  and more, all in notes.jsonl")?;
         }
         Ok(())
     }
@@ -386,6 +417,25 @@ mod tests {
         for part in ["to be applied", "agree first: too much.", "PARTIAL", "keep 2 of these images", "  nothing"] {
             assert!(table.contains(part), "{part} is missing from\n{table}");
         }
+    }
+
+    /// 68. What people typed where an id belongs and is none refers to nothing, and is noted with its place.
+    #[test]
+    fn what_the_listings_note_is_told_and_so_many_of_it_shown() {
+        let (mut summary, going) = summed(&three(), json!({}));
+        assert!(!summary.table(&going).contains("Noted"));
+        let notes: Vec<Note> =
+            (1..=21).map(|number| Note { place: format!("group {number}"), text: "odd".into() }).collect();
+        summary.note(notes[..20].iter());
+        let table = summary.table(&going);
+        assert!(table.contains("Noted in the listings: 20 entries") && table.contains("  group 20: odd"), "{table}");
+        assert!(!table.contains("notes.jsonl"), "{table}");
+        summary.note(notes.iter());
+        let table = summary.table(&going);
+        assert!(
+            table.contains("21 entries") && !table.contains("group 21") && table.contains("notes.jsonl"),
+            "{table}"
+        );
     }
 
     #[test]

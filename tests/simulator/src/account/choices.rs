@@ -76,6 +76,10 @@ pub struct Choices {
     /// Whether the filter `image-id` of DescribeLaunchTemplateVersions sees what `ResolveAlias` shows
     /// (else the alias).
     pub alias_filter_resolves: bool,
+    /// Code of DescribeStoreImageTasks by the id of an image that was never stored; `None`: no tasks.
+    pub never_stored_code: Option<String>,
+    /// Whether a listing of snapshots by a filter, without an owner, begins with a page that is empty.
+    pub empty_first_page: bool,
     /// Code of DeleteSnapshot on a locked snapshot, and of a change of its lock that is not allowed.
     pub locked_snapshot_code: String,
     /// Code of the deletion by EC2 of what AWS Backup manages.
@@ -121,9 +125,11 @@ impl Default for Choices {
             restore_keeps_encryption: false,
             restored_snapshot_description: String::new(),
             store_and_restore_need: RoleNeeds::Everything,
-            alias_denied_code: "UnauthorizedOperation".into(),
-            alias_missing_code: "InvalidParameterValue".into(),
+            alias_denied_code: "SsmAccessDenied".into(),
+            alias_missing_code: "SsmInvalidParameter".into(),
             alias_filter_resolves: false,
+            never_stored_code: None,
+            empty_first_page: false,
             locked_snapshot_code: "OperationNotPermitted".into(),
             backup_managed_code: "InvalidParameterValue".into(),
             restore_without_snapshots_code: "InvalidSnapshot.NotFound".into(),

@@ -28,7 +28,7 @@ pub(super) fn resolve(context: &Context<'_>, state: &State, text: &str) -> Answe
         .max_by_key(|parameter| parameter.it.version);
     found.map(|parameter| parameter.it.value.clone()).ok_or_else(|| {
         let code = &context.choices().alias_missing_code;
-        Ec2Error::new(code, format!("The Systems Manager parameter '{named}' does not exist"))
+        Ec2Error::new(code, format!("The following aliases are invalid: {text}"))
     })
 }
 

@@ -100,6 +100,12 @@ impl Page {
         self.size.is_some()
     }
 
+    /// The token of the page after an empty one, on the first page of several.
+    pub(crate) fn empty_first(&self) -> Option<String> {
+        // No id sorts before the empty text.
+        (self.size.is_some() && self.after.is_none()).then(|| format!("{}.", self.fingerprint))
+    }
+
     /// What can be on the page: the things with these ids, or without ids all of them from where the page begins, in
     /// the order of their ids.
     pub(crate) fn among<'m, T>(

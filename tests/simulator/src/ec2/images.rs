@@ -136,12 +136,12 @@ fn field(image: &Image, name: &str) -> Vec<String> {
     let maybe = |text: Option<&String>| text.cloned().unwrap_or_default();
     vec![match name {
         "architecture" => machine.architecture.clone(),
-        "creation-date" => moment(image.created),
+        "creation-date" => maybe(created(image).as_ref()),
         "description" => image.description.clone(),
         "ena-support" => machine.ena_support.to_string(),
         "hypervisor" => "xen".into(),
         "image-id" => image.id.clone(),
-        "image-type" => "machine".into(),
+        "image-type" => image.kind().into(),
         "is-public" => image.is_public().to_string(),
         "name" => image.name.clone(),
         "owner-alias" => maybe(image.owner_alias.as_ref()),
@@ -163,7 +163,7 @@ fn field(image: &Image, name: &str) -> Vec<String> {
 }
 
 fn device_field(image: &Image, device: &Device, name: &str) -> Option<String> {
-    if image.machine.root_device_type != "ebs" && name != "device-name" {
+    if image.machine.root_device_type == "instance-store" && name != "device-name" {
         return None;
     }
     match name {
@@ -177,6 +177,10 @@ fn device_field(image: &Image, device: &Device, name: &str) -> Option<String> {
     }
 }
 
+fn created(image: &Image) -> Option<String> {
+    (image.created != jiff::Timestamp::MIN).then(|| moment(image.created))
+}
+
 fn write(context: &Context<'_>, xml: &mut Xml, image: &Image) {
     let machine = &image.machine;
     xml.text("imageId", &image.id);
@@ -184,19 +188,19 @@ fn write(context: &Context<'_>, xml: &mut Xml, image: &Image) {
     xml.text("imageState", &image.state);
     xml.text("imageOwnerId", &image.account);
     xml.maybe("imageOwnerAlias", image.owner_alias.as_ref());
-    xml.text("creationDate", moment(image.created));
+    xml.maybe("creationDate", created(image));
     xml.text("isPublic", image.is_public());
     xml.text("architecture", &machine.architecture);
-    xml.text("imageType", "machine");
+    xml.text("imageType", image.kind());
     if matches("Windows*", &machine.platform_details) {
         xml.text("platform", "windows");
     }
     xml.text("platformDetails", &machine.platform_details);
     xml.text("usageOperation", &machine.usage_operation);
-    xml.text("name", &image.name);
+    xml.unless_empty("name", &image.name);
     xml.unless_empty("description", &image.description);
-    xml.text("rootDeviceType", &machine.root_device_type);
-    xml.text("rootDeviceName", &machine.root_device_name);
+    xml.unless_empty("rootDeviceType", &machine.root_device_type);
+    xml.unless_empty("rootDeviceName", &machine.root_device_name);
     write_devices(xml, image);
     if !image.product_codes.is_empty() {
         write_product_codes(xml, image);
@@ -237,7 +241,7 @@ pub(super) fn write_product_codes(xml: &mut Xml, image: &Image) {
 
 /// The `blockDeviceMapping` of an image.
 pub(super) fn write_devices(xml: &mut Xml, image: &Image) {
-    let ebs = image.machine.root_device_type == "ebs";
+    let ebs = image.machine.root_device_type != "instance-store";
     let on_ebs = image.devices.iter().filter(|_| ebs).map(|device| (&device.name, Some(device), 0));
     let ephemeral = image.machine.ephemeral_devices.iter().zip(0..).map(|(name, number)| (name, None, number));
     xml.items("blockDeviceMapping", on_ebs.chain(ephemeral), |xml, (name, device, number)| {

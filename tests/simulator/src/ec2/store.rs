@@ -279,6 +279,10 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     }
     for id in &ids {
         super::context::check_id(id, "ami", "InvalidAMIID.Malformed")?;
+        let stored = |task: &StoreTask| task.image_id == *id && task.account == context.account();
+        if let (Some(code), false) = (&context.choices().never_stored_code, state.store_tasks.iter().any(stored)) {
+            return Err(Ec2Error { code: code.clone(), ..Ec2Error::no_image(&[*id]) });
+        }
     }
     context.end_dry_run()?;
     let history = SignedDuration::from_hours(24 * context.settings().quotas.store_task_history_days);

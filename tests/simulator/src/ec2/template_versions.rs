@@ -13,6 +13,9 @@ use crate::world::{LaunchTemplate, Tags, TemplateVersion};
 
 const FILTERS: &[&str] = &["create-time", "image-id", "instance-type", "is-default-version"];
 
+/// As EC2 refuses to resolve aliases in a listing (evidence in the README).
+const SINGLE_VERSION: &str = "Resource aliasing (resolveAlias) is only supported when doing single version describe";
+
 /// A version on its way into an answer.
 struct Row<'s> {
     template: &'s LaunchTemplate,
@@ -28,8 +31,12 @@ pub(super) fn describe(context: &Context<'_>, state: &State) -> Answer<Xml> {
     let filters = Filters::read(params, FILTERS)?;
     let page = Page::read(context, (1, 200))?;
     let named = params.get("LaunchTemplateId").is_some() || params.get("LaunchTemplateName").is_some();
+    let resolves = params.flag("ResolveAlias")?;
+    if resolves && !(named && params.list("LaunchTemplateVersion").len() == 1) {
+        return Err(Ec2Error::combination(SINGLE_VERSION));
+    }
     let mut rows = if named { rows_of_one(context, state)? } else { rows_of_all(context, state)? };
-    if params.flag("ResolveAlias")? {
+    if resolves {
         for row in &mut rows {
             let shown = row.image.take().map(|image| aliases::resolve(context, state, &image)).transpose()?;
             row.image = shown;

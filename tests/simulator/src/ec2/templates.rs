@@ -170,7 +170,8 @@ pub(super) fn modify(context: &Context<'_>, state: &mut State) -> Answer<Xml> {
 
 /// The refusal of a version that is not there.
 pub(super) fn no_version(template: &LaunchTemplate, version: &str) -> Ec2Error {
-    let message = format!("Could not find the specified version {version} for the launch template {}.", template.id);
+    let message =
+        format!("Could not find the specified version {version} for the launch template with ID {}.", template.id);
     Ec2Error::new("InvalidLaunchTemplateId.VersionNotFound", message)
 }
 

@@ -176,7 +176,7 @@ fn write(xml: &mut Xml, report: &UsageReport) {
         }
     });
     xml.text("state", &report.state);
-    xml.maybe("stateReason", report.fail.as_ref().filter(|_| report.state == "failed"));
+    xml.maybe("stateReason", report.fail.as_ref().filter(|_| report.state == "error"));
     xml.moment("creationTime", report.created);
     xml.moment("expirationTime", report.expires());
     xml.tags(&report.tags);

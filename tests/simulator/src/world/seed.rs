@@ -173,6 +173,7 @@ fn gone_image(id: &str, region: &str) -> account::Image {
         state_reason: None,
         launch_permissions: Vec::new(),
         creation_date: None,
+        undated: false,
         deprecate_at: None,
         deregistration_protection: false,
         deregistration_cooldown: false,
@@ -251,7 +252,10 @@ fn key(account: &str, region: &str, encrypted: bool, given: Option<&String>) -> 
 }
 
 fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, Vec<Snapshot>) {
-    let created = described.creation_date.unwrap_or_else(|| yesterday(now));
+    let created = match described.undated {
+        true => Timestamp::MIN,
+        false => described.creation_date.unwrap_or_else(|| yesterday(now)),
+    };
     let mut snapshots = Vec::new();
     let mut devices = Vec::new();
     for volume in &described.volumes {

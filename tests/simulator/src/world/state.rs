@@ -150,7 +150,7 @@ pub struct Image {
     pub state_reason: Option<(String, String)>,
     /// Accounts that may launch it, or `all`.
     pub launch_permissions: BTreeSet<String>,
-    /// When it was made.
+    /// When it was made; the beginning of time: nothing says it.
     pub created: Timestamp,
     /// When it becomes deprecated.
     pub deprecate_at: Option<Timestamp>,
@@ -187,6 +187,15 @@ impl Image {
     /// Whether it is shared with `account` by name.
     pub fn shared_with(&self, account: &str) -> bool {
         self.launch_permissions.contains(account)
+    }
+
+    /// `machine`, `kernel` or `ramdisk`.
+    pub fn kind(&self) -> &'static str {
+        match self.id.split_once('-') {
+            Some(("aki", _)) => "kernel",
+            Some(("ari", _)) => "ramdisk",
+            _ => "machine",
+        }
     }
 
     /// Whether everybody may launch it.

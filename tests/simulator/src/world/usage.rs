@@ -51,7 +51,7 @@ pub struct UsageReport {
     pub created: Timestamp,
     /// When it is there.
     pub ready: Timestamp,
-    /// `pending`, `available` or `failed`.
+    /// `pending`, `available` or `error`.
     pub state: String,
     /// Why it failed, or will fail.
     pub fail: Option<String>,
@@ -87,7 +87,7 @@ impl State {
         let due: Vec<UsageReport> = self.usage_reports.values().filter(due).cloned().collect();
         for report in due {
             let ended = match &report.fail {
-                Some(_) => UsageReport { state: "failed".into(), ..report },
+                Some(_) => UsageReport { state: "error".into(), ..report },
                 None => {
                     let entries = self.usage(settings, &report);
                     UsageReport { state: "available".into(), entries, ..report }

@@ -1,5 +1,7 @@
 //! Filters, pages, and who sees what.
 
+use serde_json::json;
+
 use super::*;
 
 #[tokio::test]
@@ -125,4 +127,42 @@ async fn tags_are_written_listed_and_removed() {
     assert_eq!(bench.call("DescribeTags", &ask).await.ok().all("key"), ["Backup", "Team"]);
     let reserved = [("ResourceId.1", GOLDEN), ("Tag.1.Key", "aws:x"), ("Tag.1.Value", "1")];
     assert_eq!(bench.call("CreateTags", &reserved).await.outcome, "InvalidParameterValue");
+}
+
+#[tokio::test]
+async fn an_image_may_be_a_kernel_and_may_lack_what_most_have() {
+    let bench = Bench::holding(json!({"images": [
+        {"region": HOME, "id": "aki-0a1b2c3d", "name": "", "rootDeviceName": "", "rootDeviceType": "instance-store"},
+        {"region": HOME, "id": "ari-0a1b2c3d", "name": "r", "undated": true},
+    ]}));
+    let kind = |kind| [("Filter.1.Name", "image-type"), ("Filter.1.Value.1", kind)];
+    let kernel = bench.call("DescribeImages", &kind("kernel")).await.ok();
+    assert_eq!((kernel.one("imageId"), kernel.one("imageType")), ("aki-0a1b2c3d".into(), "kernel".into()));
+    assert!(["name", "rootDeviceName"].iter().all(|field| kernel.all(field).is_empty()));
+    let ramdisk = bench.call("DescribeImages", &kind("ramdisk")).await.ok();
+    assert_eq!((ramdisk.one("imageId"), ramdisk.all("creationDate")), ("ari-0a1b2c3d".into(), Vec::<String>::new()));
+}
+
+#[tokio::test]
+async fn whether_a_listing_of_snapshots_without_an_owner_begins_with_an_empty_page_is_a_choice() {
+    let bench = Bench::of(|file| file.settings.choices.empty_first_page = true);
+    let filter = [("Filter.1.Name", "snapshot-id"), ("Filter.1.Value.1", GOLDEN_SNAPSHOT), ("MaxResults", "5")];
+    let first = bench.call("DescribeSnapshots", &filter).await.ok();
+    assert!(first.all("snapshotId").is_empty());
+    let token = first.one("nextToken");
+    let next = [&filter[..], &[("NextToken", token.as_str())]].concat();
+    let next = bench.call("DescribeSnapshots", &next).await.ok();
+    assert_eq!((next.one("snapshotId"), next.all("nextToken").len()), (GOLDEN_SNAPSHOT.into(), 0));
+    let own = [&filter[..], &[("Owner.1", "self")]].concat();
+    assert_eq!(bench.call("DescribeSnapshots", &own).await.ok().all("snapshotId").len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_answered_of_an_image_that_was_never_stored_is_a_choice() {
+    let ask = [("ImageId.1", GOLDEN)];
+    assert!(Bench::new().call("DescribeStoreImageTasks", &ask).await.ok().all("amiId").is_empty());
+    let bench = Bench::of(|file| file.settings.choices.never_stored_code = Some("InvalidAMIID.NotFound".into()));
+    assert_eq!(bench.call("DescribeStoreImageTasks", &ask).await.outcome, "InvalidAMIID.NotFound");
+    bench.store(GOLDEN, BACKUPS).await.ok();
+    assert_eq!(bench.call("DescribeStoreImageTasks", &ask).await.ok().all("amiId"), [GOLDEN]);
 }

@@ -96,28 +96,54 @@ async fn versions_of_one_template_are_listed_ranged_and_paged_from_the_newest() 
 #[tokio::test]
 async fn aliases_are_resolved_when_asked_and_only_for_who_may_read_the_parameter() {
     let bench = Bench::holding(templates());
-    let resolved = [("LaunchTemplateId", JOBS), ("ResolveAlias", "true")];
+    let of = |version| [("LaunchTemplateId", JOBS), ("ResolveAlias", "true"), ("LaunchTemplateVersion.1", version)];
+    let resolved = of("1");
     let plain = bench.call("DescribeLaunchTemplateVersions", &resolved[..1]).await.ok();
     assert_eq!(plain.all("imageId"), ["resolve:ssm:/golden/latest:1", "resolve:ssm:/golden/latest"]);
     let shown = bench.call("DescribeLaunchTemplateVersions", &resolved).await.ok();
-    assert_eq!(shown.all("imageId"), [OTHER, GOLDEN]);
+    assert_eq!(shown.all("imageId"), [GOLDEN]);
+    let shown = bench.call("DescribeLaunchTemplateVersions", &of("2")).await.ok();
+    assert_eq!(shown.all("imageId"), [OTHER]);
     let caller = Caller { function: Some("clean".into()), ..bench.caller.clone() };
     let policy = json!({"Effect": "Allow", "Action": "ec2:*", "Resource": "*"});
     bench.permissions.set_json("clean", &policy).unwrap();
     let denied = bench.call_as(&caller, "DescribeLaunchTemplateVersions", &resolved).await;
-    assert_eq!(denied.outcome, "UnauthorizedOperation");
+    assert_eq!(denied.outcome, "SsmAccessDenied");
     let implied = bench.calls.all().pop().unwrap();
     assert_eq!((implied.action.as_str(), implied.outcome.as_str()), ("GetParameters", "AccessDenied"));
     assert!(implied.parameters["resource"].ends_with(":parameter/golden/latest"));
     bench.world.change_uses(|uses| uses.ssm_parameters.clear());
     let missing = bench.call("DescribeLaunchTemplateVersions", &resolved).await;
-    assert_eq!(missing.outcome, "InvalidParameterValue");
+    assert_eq!(missing.outcome, "SsmInvalidParameter");
+}
+
+/// Reported: one version of one template at a time (README, "Evidence").
+#[tokio::test]
+async fn aliases_are_resolved_where_one_version_of_one_template_is_asked_for_and_nowhere_else() {
+    let bench = Bench::holding(templates());
+    let resolve = [("ResolveAlias", "true")];
+    let web = [("LaunchTemplateId", WEB)];
+    let [one, two] = [("LaunchTemplateVersion.1", "1"), ("LaunchTemplateVersion.2", "2")];
+    for several in [
+        [&BOTH[..], &resolve].concat(),
+        [&BOTH[..1], &resolve].concat(),
+        [&web[..], &resolve].concat(),
+        [&web[..], &[one, two], &resolve].concat(),
+    ] {
+        let refused = bench.call("DescribeLaunchTemplateVersions", &several).await;
+        assert_eq!(refused.outcome, "InvalidParameterCombination", "{several:?}");
+        assert!(refused.body.contains("only supported when doing single version describe"), "{}", refused.body);
+    }
+    // It is no matter whether there is an alias in it.
+    let single = [&web[..], &[one], &resolve].concat();
+    assert_eq!(bench.call("DescribeLaunchTemplateVersions", &single).await.ok().all("imageId"), [OTHER]);
 }
 
 #[tokio::test]
 async fn what_the_filter_sees_of_an_alias_is_a_choice() {
     let ask = [
         ("LaunchTemplateId", JOBS),
+        ("LaunchTemplateVersion.1", "1"),
         ("ResolveAlias", "true"),
         ("Filter.1.Name", "image-id"),
         ("Filter.1.Value.1", GOLDEN),

@@ -78,7 +78,7 @@ async fn only_the_owner_gets_a_report_and_it_can_fail() {
     let caller = Caller { fail_task: Some("no luck".into()), ..bench.caller.clone() };
     bench.call_as(&caller, "CreateImageUsageReport", &REPORT).await.ok();
     let failed = bench.after(60_000).call("DescribeImageUsageReports", &[]).await.ok();
-    assert_eq!((failed.one("state"), failed.one("stateReason")), ("failed".into(), "no luck".into()));
+    assert_eq!((failed.one("state"), failed.one("stateReason")), ("error".into(), "no luck".into()));
 }
 
 #[tokio::test]
