@@ -10,6 +10,7 @@ mod driver;
 mod every;
 mod export;
 mod flow;
+mod hostile;
 mod notify;
 mod record;
 mod register;

@@ -1,6 +1,7 @@
 //! Owns what EC2 knows of snapshots.
 
 use ami_backup_core::{
+    Timestamp,
     failure::AwsFailure,
     id::{Region, SnapshotId},
     image::SnapshotFacts,
@@ -59,6 +60,7 @@ pub(crate) fn facts(call: &Call<'_>, snapshot: Snapshot) -> Result<SnapshotFacts
         kms_key_id: snapshot.kms_key_id,
         owner_id: snapshot.owner_id.unwrap_or_default(),
         description: snapshot.description.unwrap_or_default(),
+        start_time: snapshot.start_time.and_then(|at| Timestamp::from_second(at.secs()).ok()),
         tags: moved(snapshot.tags),
     })
 }

@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ImageId, SnapshotId};
+use crate::{
+    id::{ImageId, SnapshotId},
+    text::shown,
+};
 
 /// What uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -84,7 +87,7 @@ pub struct Use {
 
 impl fmt::Display for Use {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.by.as_str(), self.id)
+        write!(f, "{} {}", self.by.as_str(), shown(&self.id))
     }
 }
 
