@@ -316,3 +316,20 @@ async fn tags_for_which_there_is_no_room_are_noted() {
     let notes: Vec<&str> = turn["subject"]["notes"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert_eq!(notes.iter().filter(|note| note.contains("tag-49")).count(), 1, "{notes:?}");
 }
+
+/// 71. Nothing becomes public by itself.
+#[tokio::test]
+async fn the_copy_of_a_public_image_is_private_and_says_so() {
+    let stage = furnished();
+    stage.simulator.world().change_image(IMAGE, |image| {
+        image.launch_permissions.insert("all".into());
+    });
+    let leg = legs(&stage, json!({"imageIds": [IMAGE], "copyTo": ["eu-west-1"]})).await["copies"][0].clone();
+    let turn = done(&stage, "copy-region", "check-image", leg).await;
+    let turn = good(&stage, "finish-copy", turn).await;
+    let id = turn["subject"]["awaited"]["imageId"].as_str().unwrap();
+    let copy = stage.simulator.world().image(id).unwrap();
+    assert_eq!(copy.launch_permissions, [OTHER_ACCOUNT.to_owned()].into());
+    let notes = turn["subject"]["notes"].to_string();
+    assert!(notes.contains(id) && notes.contains("{Group=all}"), "{notes}");
+}

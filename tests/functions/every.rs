@@ -9,7 +9,7 @@ use ami_backup_tests::functions;
 use crate::{driver, support::*};
 
 /// A function and a situation in which it has something to do.
-const SITUATIONS: &[(&str, &str)] = &[
+pub const SITUATIONS: &[(&str, &str)] = &[
     ("select-images", "by id and tag"),
     ("create-image", "new"),
     ("check-image", "pending"),
@@ -58,7 +58,7 @@ fn keeps_one_thing(function: &str, action: &str) -> bool {
 }
 
 /// A world in which the function has something to do, and its input.
-async fn prepared(function: &str, situation: &str) -> (Stage, Value) {
+pub async fn prepared(function: &str, situation: &str) -> (Stage, Value) {
     prepared_on(furnished(), function, situation).await
 }
 

@@ -11,6 +11,7 @@ mod every;
 mod export;
 mod flow;
 mod listings;
+mod hostile;
 mod notify;
 mod record;
 mod register;

@@ -150,3 +150,51 @@ async fn snapshots_are_registered_where_they_are() {
     let elsewhere = json!({"imageId": IMAGE, "fromSnapshots": true, "region": "eu-west-1", "run": "back"});
     refused(&stage, "find-backup", json!({"input": elsewhere}), &["region", HOME]).await;
 }
+
+/// The snapshot that the demo's image is on, and the one of another image.
+const ON: &str = "snap-0a1b2c3d4e5f60001";
+
+/// 71. A snapshot of which owner, description or time of creation contradict the record is not taken, unless the input
+/// names it.
+#[tokio::test]
+async fn a_snapshot_that_contradicts_the_record_is_taken_only_if_the_input_names_it() {
+    let stage = furnished();
+    only_the_snapshots_are_left(&stage).await;
+    stage.simulator.world().change_snapshot(ON, |snapshot| snapshot.description = "another's data".into());
+    let asked = |more: Value| {
+        let mut input = json!({"imageId": IMAGE, "fromSnapshots": true, "run": "back"});
+        input.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"input": input})
+    };
+    refused(&stage, "find-backup", asked(json!({})), &["fromSnapshots", ON, "another's data", "trustSnapshots"]).await;
+    let other = json!({"trustSnapshots": [ON, "snap-12345678"]});
+    refused(&stage, "find-backup", asked(other), &["trustSnapshots[1]", "does not name it"]).await;
+    let trusting = json!({"imageId": IMAGE, "fromSnapshots": true, "trustSnapshots": [ON]});
+    assert_eq!(restore(&stage, trusting).await.unwrap()["verdict"], "OK");
+}
+
+/// A record that was swapped for one that names a snapshot of another image.
+#[tokio::test]
+async fn an_image_is_not_registered_on_a_snapshot_of_another() {
+    let stage = furnished();
+    let key = format!("records/{IMAGE}.json");
+    let foreign = stage.simulator.world().snapshots_of("ami-0a1b2c3d4e5f60014")[0].id.clone();
+    only_the_snapshots_are_left(&stage).await;
+    let turn = find(&stage, json!({})).await.unwrap();
+    let record = document(&stage, &key).await;
+    let swap = |forged: String| assert!(stage.objects.damage(BUCKET, &key, |bytes| *bytes = forged.into_bytes()));
+    // Only the mapping: the record's facts know nothing of the snapshot.
+    let mut mapped = record.clone();
+    mapped["survey"]["image"]["mappings"][0]["ebs"]["snapshotId"] = json!(foreign);
+    swap(mapped.to_string());
+    let asked = json!({"input": {"imageId": IMAGE, "fromSnapshots": true, "run": "back"}});
+    refused(&stage, "find-backup", asked, &["fromSnapshots", &foreign, "says nothing of it"]).await;
+    // After the first step has read another record.
+    let error = call(&stage, "register-image", turn.clone()).await.unwrap_err();
+    assert_eq!(error.name.as_str(), "Conflict", "{error}");
+    assert_eq!(asked_to_create(&stage), created(&stage));
+    // A record that is not the stack's own names no snapshots.
+    let mut elsewhere = turn;
+    elsewhere["subject"]["record"]["key"] = json!(format!("{IMAGE}.bin.json"));
+    refused(&stage, "register-image", elsewhere, &["subject.record", "own record"]).await;
+}

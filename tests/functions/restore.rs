@@ -301,3 +301,110 @@ async fn a_restored_image_that_has_gone_cannot_be_finished() {
     stage.simulator.world().deregister(&id(&turn));
     assert_eq!(error_name(&call(&stage, "finish-restore", turn).await), Some("ResourceFailed"));
 }
+
+/// Changes a document of a bucket.
+async fn change(stage: &Stage, bucket: &str, key: &str, change: impl FnOnce(&mut Value)) {
+    let mut value = serde_json::from_str(&text(stage, bucket, key).await).expect("JSON");
+    change(&mut value);
+    let changed = |bytes: &mut Vec<u8>| *bytes = value.to_string().into_bytes();
+    assert!(stage.objects.damage(bucket, key, changed));
+}
+
+/// Carries the object and the record beside it to another bucket, as a person would, and loses the stack's own record.
+async fn carried_elsewhere(stage: &Stage) -> Value {
+    only_the_object_is_left(stage).await;
+    let elsewhere = "ami-backup-demo-elsewhere";
+    for name in [format!("{IMAGE}.bin"), format!("{IMAGE}.bin.json")] {
+        let object = ami_backup_simulator::objects::ObjectStore::get(&stage.objects, BUCKET, &name).await.unwrap();
+        stage.objects.insert(elsewhere, &format!("far/{name}"), object).unwrap();
+    }
+    assert!(stage.objects.remove(BUCKET, &format!("records/{IMAGE}.json")));
+    json!({"bucket": elsewhere, "key": format!("far/{IMAGE}.bin"), "region": "eu-west-1"})
+}
+
+/// 71. Launch permissions come back only from the stack's own record, or if the input says so.
+#[tokio::test]
+async fn launch_permissions_of_a_record_beside_an_object_wait_for_a_person() {
+    for trusted in [false, true] {
+        let stage = furnished();
+        let mut input = carried_elsewhere(&stage).await;
+        input["trustRecord"] = json!(trusted);
+        let report = restore(&stage, input).await.unwrap();
+        let image = stage.simulator.world().image(&id(&report)).unwrap();
+        assert_eq!(image.launch_permissions.contains(OTHER_ACCOUNT), trusted, "{report}");
+        assert_eq!(report["verdict"], if trusted { "OK" } else { "WARNING" }, "{report}");
+        assert_eq!(report["differences"], json!([]));
+        assert_eq!(report["notRestored"].is_null(), trusted, "{report}");
+        if !trusted {
+            let said = report["notRestored"][0].to_string();
+            for part in
+                ["launch permissions", "trustRecord", &image.id, "eu-west-1", &format!("{{UserId={OTHER_ACCOUNT}}}")]
+            {
+                assert!(said.contains(part), "{part} is missing from {said}");
+            }
+        }
+        assert_eq!(image.protection, Protection::On, "the rest is put back");
+    }
+}
+
+/// 71. A record beside an object is never preferred to the stack's own.
+#[tokio::test]
+async fn a_forged_record_beside_an_object_counts_for_nothing_beside_our_own() {
+    let stage = furnished();
+    only_the_object_is_left(&stage).await;
+    let beside = format!("{IMAGE}.bin.json");
+    change(&stage, BUCKET, &beside, |record| {
+        record["survey"]["launchPermissions"] = json!({"accounts": ["999999999999"], "groups": ["all"]});
+        record["survey"]["image"]["tags"]["Forged"] = json!("yes");
+    })
+    .await;
+    let report = restore(&stage, json!({"bucket": BUCKET, "key": format!("{IMAGE}.bin")})).await.unwrap();
+    assert_eq!(report["verdict"], "OK", "{report}");
+    let image = stage.simulator.world().image(&id(&report)).unwrap();
+    assert_eq!(image.launch_permissions, [OTHER_ACCOUNT.to_owned()].into());
+    assert_eq!(image.tags.get("Forged"), None);
+}
+
+/// 71. Nothing becomes public by itself.
+#[tokio::test]
+async fn an_image_that_was_public_comes_back_private_and_says_so() {
+    let stage = furnished();
+    only_the_object_is_left(&stage).await;
+    let own = format!("records/{IMAGE}.json");
+    change(&stage, BUCKET, &own, |record| record["survey"]["launchPermissions"]["groups"] = json!(["all"])).await;
+    let report = restore(&stage, json!({"imageId": IMAGE})).await.unwrap();
+    let image = stage.simulator.world().image(&id(&report)).unwrap();
+    assert_eq!(image.launch_permissions, [OTHER_ACCOUNT.to_owned()].into());
+    assert_eq!((report["verdict"].as_str(), &report["differences"]), (Some("WARNING"), &json!([])), "{report}");
+    let command = report["notRestored"][0]["command"].as_str().unwrap();
+    assert!(command.contains(&image.id) && command.contains("{Group=all}"), "{command}");
+}
+
+/// 71. A record counts only for the image that its key names, and for the account that wrote it.
+#[tokio::test]
+async fn a_record_of_something_else_is_a_conflict() {
+    let own = format!("records/{IMAGE}.json");
+    type Change = fn(&mut Value);
+    let changes: [(Change, &str); 4] = [
+        (|record| record["survey"]["image"]["imageId"] = json!("ami-0a1b2c3d4e5f60014"), "ami-0a1b2c3d4e5f60014"),
+        (|record| record["accountId"] = json!("999999999999"), "999999999999"),
+        (|record| record["survey"]["image"]["groups"] = json!(["all"]), "survey.image.groups"),
+        (|record| record["schema"] = json!(2), "schema"),
+    ];
+    for (forge, part) in changes {
+        let stage = furnished();
+        only_the_object_is_left(&stage).await;
+        change(&stage, BUCKET, &own, forge).await;
+        let error = find(&stage, json!({"imageId": IMAGE})).await.unwrap_err();
+        assert_eq!(error.name.as_str(), "Conflict", "{error}");
+        assert!(error.to_string().contains(&own) && error.to_string().contains(part), "{error}");
+    }
+    // Of another account, the input may say to believe it.
+    let stage = furnished();
+    let input = carried_elsewhere(&stage).await;
+    change(&stage, "ami-backup-demo-elsewhere", &format!("far/{IMAGE}.bin.json"), changes[1].0).await;
+    assert_eq!(error_name(&find(&stage, input.clone()).await), Some("Conflict"));
+    let mut trusting = input;
+    trusting["trustRecord"] = json!(true);
+    assert_eq!(restore(&stage, trusting).await.unwrap()["verdict"], "OK");
+}

@@ -145,6 +145,13 @@ async fn bad_input_is_refused_with_its_path_and_nothing_is_changed() {
         (json!({"imageIds": image, "export": {"format": "OVA"}}), vec!["export.format", "OVA"]),
         (json!({"imageIds": image, "store": "yes"}), vec!["store"]),
         (json!({"tags": {"Backup": "nightly"}}), vec!["tags.Backup"]),
+        (json!([null, null, {"Backup": ["nightly"]}]), vec!["the input", "must be an object"]),
+        (json!({"imageIds": image, "export": ["VMDK"]}), vec!["export", "must be an object"]),
+        (json!({"imageIds": image, "keepDays": 9_999_999}), vec!["keepDays", "9999999", "never"]),
+        (json!({"imageIds": image, "keepDays": "for ever"}), vec!["keepDays", "for ever", "`never`"]),
+        (json!({"imageIds": image, "keepDays": 0}), vec!["keepDays", "at least 1"]),
+        (json!({"imageIds": image, "bucket": "192.168.5.4"}), vec!["bucket", "192.168.5.4", "IP address"]),
+        (json!({"imageIds": image, "deadlineMinutes": u32::MAX}), vec!["deadlineMinutes", "525600"]),
         (
             json!({"tags": {"Backup": ["nightly"]}, "scheduledTime": "<aws.scheduler.scheduled-time>"}),
             vec!["scheduledTime", "<aws.scheduler.scheduled-time>"],
@@ -179,5 +186,41 @@ async fn a_listing_that_fails_selects_nothing() {
         let answer = select(&stage, json!({"tags": {"Backup": ["nightly"]}})).await;
         assert_eq!(error_name(&answer), Some("Transient"), "{action}");
         Things::now(&stage).await.expect(&before, action);
+    }
+}
+
+/// What a person wants to keep for ever no clean-up removes.
+#[tokio::test]
+async fn a_run_that_is_kept_for_ever_says_never_on_all_it_makes() {
+    let stage = Stage::demo();
+    let input = json!({"imageIds": [IMAGE], "run": "r", "keepDays": "never"});
+    for _ in 0..2 {
+        assert_eq!(items(&stage, input.clone()).await[0]["run"]["expires"], "never");
+    }
+}
+
+/// 71. What is read back is held to what came in.
+#[tokio::test]
+async fn a_run_that_was_written_down_and_changed_is_a_conflict() {
+    let digest = ami_backup_core::naming::run_digest("r");
+    let key = format!("runs/{digest}/run.json");
+    let input = json!({"imageIds": [IMAGE], "run": "r", "keepDays": 7});
+    type Change = fn(&mut Value);
+    let changes: [(Change, &str); 5] = [
+        (|run| run["expires"] = json!("2999-01-01T00:00:00Z"), "expires"),
+        (|run| run["expires"] = json!("by-policy"), "expires"),
+        (|run| run["sources"] = json!([{}]), "sources[0]"),
+        (|run| run["sources"] = json!([["i-0a1b2c3d4e5f60001"]]), "sources[0]"),
+        (|run| run["more"] = json!(1), "more"),
+    ];
+    for (change, part) in changes {
+        let stage = Stage::demo();
+        items(&stage, input.clone()).await;
+        let mut run = document(&stage, &key).await;
+        change(&mut run);
+        assert!(stage.objects.damage(BUCKET, &key, |bytes| *bytes = run.to_string().into_bytes()));
+        let error = select(&stage, input.clone()).await.unwrap_err();
+        assert_eq!(error.name.as_str(), "Conflict", "{error}");
+        assert!(error.to_string().contains(&key) && error.to_string().contains(part), "{error}");
     }
 }

@@ -1,9 +1,10 @@
 //! Owns buckets and objects.
 
 use ami_backup_core::{
-    failure::{AwsFailure, FailureClass},
-    id::{BucketName, Region},
+    failure::{AwsFailure, FailureClass, UNREADABLE_DOCUMENT},
+    id::{BucketName, LONGEST_KEY, Region, is_key},
     store::ObjectFacts,
+    text::shown,
 };
 use aws_sdk_s3::{operation::put_object::builders::PutObjectFluentBuilder, primitives::ByteStream};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -16,6 +17,18 @@ const BUCKET_REGION: &str = "x-amz-bucket-region";
 /// Objects that are read at once. A read takes some 20 ms: four thousand, a day's largest run, are
 /// read in three seconds, on connections far fewer than a function's 1,024 file descriptors.
 const READS_AT_ONCE: usize = 32;
+
+/// The longest document that is read: the list of the items of a large run has some megabytes, and a function has 256.
+const LONGEST_DOCUMENT: usize = 32 << 20;
+
+/// Refuses what cannot be a key, which the SDK would make a request of that cannot be sent.
+fn check_key(call: &Call<'_>, key: &str) -> Result<(), AwsFailure> {
+    if is_key(key) {
+        return Ok(());
+    }
+    // S3's own code for it.
+    Err(call.refused("KeyTooLongError", format!("a key has 1 to {LONGEST_KEY} bytes, and this one {}", key.len())))
+}
 
 impl Aws {
     /// The Region of a bucket, or `None` if there is no bucket of that name.
@@ -54,6 +67,7 @@ impl Aws {
         key: &str,
     ) -> Result<Option<ObjectFacts>, AwsFailure> {
         let call = Call::new("s3:HeadObject", region);
+        check_key(&call, key)?;
         let answer = self.s3(region).head_object().bucket(bucket.as_str()).key(key).send().await;
         let answer = match answer.map_err(|error| call.failed(error)) {
             Ok(answer) => answer,
@@ -76,6 +90,7 @@ impl Aws {
     ///
     /// # Errors
     /// What S3 refused. Without `s3:ListBucket` a missing object looks like a forbidden one.
+    /// [`FailureClass::Unreadable`] if it is no text, or longer than any document of ours: then it is not read.
     pub async fn read_text(
         &self,
         region: &Region,
@@ -83,15 +98,28 @@ impl Aws {
         key: &str,
     ) -> Result<Option<String>, AwsFailure> {
         let call = Call::new("s3:GetObject", region);
+        check_key(&call, key)?;
+        let unreadable = |why: String| call.refused(UNREADABLE_DOCUMENT, format!("s3://{bucket}/{} {why}", shown(key)));
+        let too_long = |bytes: u64| unreadable(format!("has {bytes} bytes, and no document of ours has so many"));
         let answer = self.s3(region).get_object().bucket(bucket.as_str()).key(key).send().await;
         let answer = match answer.map_err(|error| call.failed(error)) {
             Ok(answer) => answer,
             Err(failure) if failure.is("NoSuchKey") => return Ok(None),
             Err(failure) => return Err(failure),
         };
-        let bytes = answer.body.collect().await.map_err(|error| call.broken_off(&error))?.to_vec();
-        let not_text = |error| call.malformed(format!("{key} is not text: {error}"));
-        String::from_utf8(bytes).map(Some).map_err(not_text)
+        let length = answer.content_length().and_then(|length| u64::try_from(length).ok());
+        if let Some(length) = length.filter(|length| usize::try_from(*length).is_ok_and(|n| n > LONGEST_DOCUMENT)) {
+            return Err(too_long(length));
+        }
+        let (mut bytes, mut body) = (Vec::new(), answer.body);
+        while let Some(some) = body.try_next().await.map_err(|error| call.broken_off(&error))? {
+            bytes.extend_from_slice(&some);
+            // What S3 says of its length is no more than a word.
+            if bytes.len() > LONGEST_DOCUMENT {
+                return Err(too_long(u64::try_from(bytes.len()).unwrap_or(u64::MAX)));
+            }
+        }
+        String::from_utf8(bytes).map(Some).map_err(|error| unreadable(format!("is no text: {}", error.utf8_error())))
     }
 
     /// The texts of objects of the home Region, in the order of their keys, without those that are
@@ -105,12 +133,28 @@ impl Aws {
         Ok(texts.into_iter().flatten().collect())
     }
 
+    /// The same without those that are no text or too long, for what counts as missing if it cannot be read.
+    ///
+    /// # Errors
+    /// The first refusal of S3.
+    pub async fn read_readable_texts(&self, bucket: &BucketName, keys: &[String]) -> Result<Vec<String>, AwsFailure> {
+        let reads = stream::iter(keys).map(|key| async move {
+            match self.read_text(self.home(), bucket, key).await {
+                Err(failure) if failure.class() == FailureClass::Unreadable => Ok(None),
+                read => read,
+            }
+        });
+        let texts: Vec<Option<String>> = reads.buffered(READS_AT_ONCE).try_collect().await?;
+        Ok(texts.into_iter().flatten().collect())
+    }
+
     /// Writes an object of the home Region, over what may be there.
     ///
     /// # Errors
     /// What S3 refused.
     pub async fn write_text(&self, bucket: &BucketName, key: &str, text: String) -> Result<(), AwsFailure> {
         let call = Call::new("s3:PutObject", self.home());
+        check_key(&call, key)?;
         let request = self.put(bucket, key, text);
         request.send().await.map(|_| ()).map_err(|error| call.failed(error))
     }
@@ -124,6 +168,7 @@ impl Aws {
     /// What S3 refused; `ConditionalRequestConflict` if somebody else was writing it just now.
     pub async fn write_text_once(&self, bucket: &BucketName, key: &str, text: String) -> Result<bool, AwsFailure> {
         let call = Call::new("s3:PutObject", self.home());
+        check_key(&call, key)?;
         let request = self.put(bucket, key, text).if_none_match("*");
         match request.send().await.map_err(|error| call.failed(error)) {
             Ok(_) => Ok(true),
@@ -144,6 +189,7 @@ impl Aws {
     /// What S3 refused.
     pub async fn keys(&self, bucket: &BucketName, prefix: &str) -> Result<Vec<String>, AwsFailure> {
         let call = Call::new("s3:ListObjectsV2", self.home());
+        check_key(&call, prefix)?;
         // Pages of 1,000, S3's default and largest.
         let request = self.s3(self.home()).list_objects_v2().bucket(bucket.as_str()).prefix(prefix);
         let mut pages = request.into_paginator().send();

@@ -8,6 +8,7 @@ use ami_backup_core::{
         plan::Line,
         run::{going_key, outcomes_prefix},
     },
+    input::document,
 };
 use serde::de::DeserializeOwned;
 
@@ -23,7 +24,7 @@ impl Aws {
         let name = format!("s3://{bucket}/{key}");
         let text = self.read_text(self.home(), bucket, key).await;
         let text = text.map_err(|failure| failure.into_step_error(format!("read {name}")))?;
-        text.map(|text| parsed(&name, &text)).transpose()
+        text.map(|text| document(&text, &name)).transpose()
     }
 
     /// The lines of a plan that go.
@@ -37,7 +38,7 @@ impl Aws {
         let text = self.read_text(self.home(), bucket, &key).await;
         let text = text.map_err(|failure| failure.into_step_error(format!("read {name}")))?;
         let gone = || StepError::new(ErrorName::Conflict, format!("read {name}"), "it is not there");
-        text.ok_or_else(gone)?.lines().map(|line| parsed(&name, line)).collect()
+        text.ok_or_else(gone)?.lines().map(|line| document(line, &name)).collect()
     }
 
     /// How the items of a plan ended so far, in any start of the run.
@@ -52,14 +53,9 @@ impl Aws {
         let texts = self.read_texts(bucket, &keys).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
         let mut outcomes = Outcomes::new();
         for line in texts.iter().flat_map(|text| text.lines()) {
-            let outcome: ItemOutcome = parsed(&name, line)?;
+            let outcome: ItemOutcome = document(line, &name)?;
             outcomes.insert(outcome.id.clone(), outcome);
         }
         Ok(outcomes)
     }
-}
-
-fn parsed<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, StepError> {
-    serde_json::from_str(text)
-        .map_err(|error| StepError::new(ErrorName::Conflict, format!("read {name}"), error.to_string()))
 }

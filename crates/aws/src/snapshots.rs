@@ -1,6 +1,7 @@
 //! Owns what EC2 knows of snapshots.
 
 use ami_backup_core::{
+    Timestamp,
     failure::AwsFailure,
     id::{Region, SnapshotId},
     image::SnapshotFacts,
@@ -62,6 +63,7 @@ pub(crate) fn facts(snapshot: Snapshot) -> Result<SnapshotFacts, String> {
         kms_key_id: snapshot.kms_key_id,
         owner_id: snapshot.owner_id.unwrap_or_default(),
         description: snapshot.description.unwrap_or_default(),
+        start_time: snapshot.start_time.and_then(|at| Timestamp::from_second(at.secs()).ok()),
         tags: moved(snapshot.tags),
     })
 }

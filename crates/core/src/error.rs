@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::{shown, visible, within};
+
 /// What a failed step is called in a state machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ErrorName {
@@ -121,15 +123,22 @@ pub struct StepError {
     pub left_behind: Option<String>,
 }
 
+/// Characters of what was being done: a few ids and a key.
+const LONGEST_DOING: usize = 500;
+/// Characters of a reason, which may be a list. A cause has at most 32,768, and JSON escapes some of them.
+const LONGEST_REASON: usize = 15_000;
+
 impl StepError {
-    /// An error called `name`, met while `doing` something, for `reason`.
+    /// An error called `name`, met while `doing` something, for `reason`. Nothing in it is invisible, and it fits into the
+    /// cause of an execution.
     pub fn new(name: ErrorName, doing: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { name, doing: doing.into(), region: None, reason: reason.into(), left_behind: None }
+        let (doing, reason) = (within(&doing.into(), LONGEST_DOING), within(&reason.into(), LONGEST_REASON));
+        Self { name, doing, region: None, reason, left_behind: None }
     }
 
     /// The input is wrong at `path` (such as `copyTo[1]`), for `reason`.
     pub fn input(path: &str, reason: impl fmt::Display) -> Self {
-        let place = if path.is_empty() || path == "." { "the input" } else { path };
+        let place = if path.is_empty() || path == "." { "the input".to_owned() } else { shown(path) };
         Self::new(ErrorName::InvalidInput, "read the input", format!("{place}: {reason}"))
     }
 
@@ -143,7 +152,7 @@ impl StepError {
     /// Says what was left behind.
     #[must_use]
     pub fn leaving(mut self, left_behind: impl Into<String>) -> Self {
-        self.left_behind = Some(left_behind.into());
+        self.left_behind = Some(visible(&left_behind.into()));
         self
     }
 }
@@ -177,6 +186,15 @@ mod tests {
         for part in ["store image ami-1", "eu-west-1", "disk on fire", "start the same run again", "nothing"] {
             assert!(text.contains(part), "{part:?} is missing from {text:?}");
         }
+    }
+
+    /// 72. An error shows what it repeats.
+    #[test]
+    fn an_error_hides_nothing() {
+        let error = StepError::new(ErrorName::Conflict, "copy \u{1b}[2J", "the name `a\u{202e}b`\n").leaving("\u{7}");
+        assert!(error.to_string().chars().all(|c| c.is_ascii_graphic() || c == ' '), "{error}");
+        let long = StepError::input(&"k".repeat(70_000), "is wrong");
+        assert!(long.reason.chars().count() < 250, "{long}");
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub struct ExportSubject {
     /// Format of the file.
     pub format: DiskFormat,
     /// Prefix of its key, ending with a slash.
+    #[serde(deserialize_with = "crate::policy::path_in_bucket")]
     pub prefix: String,
     /// Minutes that the wait may last, in place of the budget by size.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,10 @@
 
 use std::fmt;
 
-use crate::error::{ErrorName, StepError};
+use crate::{
+    error::{ErrorName, StepError},
+    text::within,
+};
 
 /// How a call to AWS failed, as facts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,12 +49,19 @@ pub enum FailureClass {
     Refused,
     /// A response without a field that it must have, or a request that could not be made.
     Malformed,
+    /// A document that is none of ours: it is no text, or longer than any.
+    Unreadable,
 }
 
 /// Code of a failure that we found: a response lacks a field that it must have.
 pub const MALFORMED_RESPONSE: &str = "MalformedResponse";
 /// Code of a failure that we found: a request could not be made of what was given.
 pub const MALFORMED_REQUEST: &str = "MalformedRequest";
+/// Code of a failure that we found: a document is no text, or longer than any of ours.
+pub const UNREADABLE_DOCUMENT: &str = "UnreadableDocument";
+
+/// Characters of a message of AWS that are written. What decodes a refusal needs all of it, and is shorter.
+const LONGEST_MESSAGE: usize = 4_000;
 
 const THROTTLED: &[&str] = &[
     "RequestLimitExceeded",
@@ -150,6 +160,7 @@ impl AwsFailure {
             "IdempotentParameterMismatch" => FailureClass::TokenReused,
             // Codes of our own: no answer of AWS carries them.
             MALFORMED_RESPONSE | MALFORMED_REQUEST => FailureClass::Malformed,
+            UNREADABLE_DOCUMENT => FailureClass::Unreadable,
             _ if among(THROTTLED) => FailureClass::Throttled,
             _ if among(TRANSIENT) => FailureClass::Transient,
             _ if among(QUOTA) || is_a_limit_in_progress(code) || self.speaks_of_a_limit() => FailureClass::Quota,
@@ -185,7 +196,7 @@ impl AwsFailure {
             FailureClass::Transient => ErrorName::Transient,
             FailureClass::Quota => ErrorName::QuotaExceeded,
             FailureClass::NotFound | FailureClass::Refused => ErrorName::InvalidInput,
-            FailureClass::NameTaken | FailureClass::TokenReused => ErrorName::Conflict,
+            FailureClass::NameTaken | FailureClass::TokenReused | FailureClass::Unreadable => ErrorName::Conflict,
             FailureClass::Denied => ErrorName::AccessDenied,
             FailureClass::Malformed => ErrorName::Defect,
         };
@@ -205,7 +216,7 @@ impl fmt::Display for AwsFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} answered {}", self.action, self.code.as_deref().unwrap_or("nothing usable"))?;
         if !self.message.is_empty() {
-            write!(f, " ({})", self.message)?;
+            write!(f, " ({})", within(&self.message, LONGEST_MESSAGE))?;
         }
         if let Some(request_id) = &self.request_id {
             write!(f, ", request {request_id}")?;

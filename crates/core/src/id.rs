@@ -4,9 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::shown;
+
 /// Why a text is not the id that it should be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not {expected}")]
+#[error("`{}` is not {expected}", shown(text))]
 pub struct InvalidId {
     text: String,
     expected: &'static str,
@@ -73,8 +75,10 @@ id!(
     Region, is_region, "the name of a Region (such as `eu-west-1`)"
 );
 id!(
-    /// Name of an S3 bucket: 3 to 63 lower-case letters, digits, dots and hyphens.
-    BucketName, is_bucket_name, "a bucket name (3 to 63 lower-case letters, digits, dots and hyphens)"
+    /// Name of a general purpose bucket of S3.
+    BucketName, is_bucket_name,
+    "a bucket name (3 to 63 lower-case letters, digits, hyphens and single dots; no IP address, and none of S3's own \
+     prefixes and suffixes)"
 );
 
 /// What a text means that a person typed where an id belongs: services hand on what they were given.
@@ -133,12 +137,34 @@ fn is_region(text: &str) -> bool {
         && parts.last().is_some_and(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// Beginnings and ends of names that S3 keeps for itself: aliases of access points, directory and table buckets (S3 user
+/// guide, "General purpose bucket naming rules").
+const RESERVED_PREFIXES: [&str; 3] = ["xn--", "sthree-", "amzn-s3-demo-"];
+const RESERVED_SUFFIXES: [&str; 5] = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+
 fn is_bucket_name(text: &str) -> bool {
     let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     (3..=63).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.')
         && edge(text.bytes().next())
         && edge(text.bytes().last())
+        && !text.contains("..")
+        && !is_formatted_as_an_ip_address(text)
+        && !RESERVED_PREFIXES.iter().any(|prefix| text.starts_with(prefix))
+        && !RESERVED_SUFFIXES.iter().any(|suffix| text.ends_with(suffix))
+}
+
+fn is_formatted_as_an_ip_address(text: &str) -> bool {
+    let mut parts = text.split('.');
+    parts.clone().count() == 4 && parts.all(|part| part.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// S3 keys have up to 1,024 bytes.
+pub const LONGEST_KEY: usize = 1_024;
+
+/// Whether a text can be the key of an object.
+pub fn is_key(text: &str) -> bool {
+    (1..=LONGEST_KEY).contains(&text.len())
 }
 
 #[cfg(test)]
@@ -186,16 +212,53 @@ mod tests {
         }
     }
 
+    /// 70. A bucket has a name as S3 has them.
     #[test]
-    fn buckets_have_3_to_63_lower_case_letters_digits_dots_and_hyphens() {
+    fn buckets_are_called_as_s3_calls_them() {
         let longest = "b".repeat(63);
-        for right in ["abc", "123", "a-b", "a.b", "my-archive.2026", longest.as_str()] {
+        for right in
+            ["abc", "123", "a-b", "a.b", "a.-b", "1.2.3", "1.2.3.4.5", "my-archive.2026", "axn--b", longest.as_str()]
+        {
             assert!(is_bucket_name(right), "{right}");
         }
         let too_long = "b".repeat(64);
         for wrong in ["ab", "aBc", "a_b", "a b", "a/b", "-abc", "abc-", ".abc", "abc.", "", too_long.as_str()] {
             assert!(!is_bucket_name(wrong), "{wrong}");
         }
+        for wrong in [
+            "a..b",
+            "192.168.5.4",
+            "xn--abc",
+            "sthree-abc",
+            "amzn-s3-demo-abc",
+            "abc-s3alias",
+            "abc--ol-s3",
+            "abc.mrap",
+            "abc--use1-az4--x-s3",
+            "abc--table-s3",
+        ] {
+            assert!(!is_bucket_name(wrong), "{wrong}");
+        }
+    }
+
+    /// 70. A key has 1 to 1,024 bytes.
+    #[test]
+    fn a_key_has_up_to_1024_bytes() {
+        for (key, right) in [
+            ("", false),
+            ("k", true),
+            (&*"k".repeat(1_024), true),
+            (&*"k".repeat(1_025), false),
+            (&*"ü".repeat(513), false),
+        ] {
+            assert_eq!(is_key(key), right, "{} bytes", key.len());
+        }
+    }
+
+    #[test]
+    fn what_is_no_id_is_repeated_in_part() {
+        let error = ImageId::try_from("\u{1b}".repeat(70_000)).err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.starts_with("`\\u{1b}") && error.chars().count() < 300, "{error}");
     }
 
     #[test]

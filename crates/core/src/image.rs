@@ -1,12 +1,14 @@
 //! Owns what EC2 knows of an image and its snapshots, and what can be done with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     id::{ImageId, Region, SnapshotId},
     tags::Tags,
+    text::shown,
 };
 
 /// The state of an image, of those that EC2 has today and any that it may invent.
@@ -62,7 +64,7 @@ impl ImageState {
 
 /// The EBS half of a device mapping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[derive(Default)]
 pub struct EbsMapping {
     /// The snapshot; missing while the image is pending.
@@ -83,7 +85,7 @@ pub struct EbsMapping {
 
 /// One entry of an image's block device mapping.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DeviceMapping {
     /// `/dev/xvda`, ….
     pub device_name: String,
@@ -97,7 +99,7 @@ pub struct DeviceMapping {
 
 /// What DescribeImages says of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImageFacts {
     /// The image.
     pub image_id: ImageId,
@@ -206,7 +208,7 @@ impl ImageFacts {
 
 /// What DescribeSnapshots says of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SnapshotFacts {
     /// The snapshot.
     pub snapshot_id: SnapshotId,
@@ -232,6 +234,9 @@ pub struct SnapshotFacts {
     /// Its description: EC2 and other services write into it what they made it for.
     #[serde(default)]
     pub description: String,
+    /// When it was begun, where that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<Timestamp>,
     /// Its tags.
     #[serde(default)]
     pub tags: Tags,
@@ -239,25 +244,40 @@ pub struct SnapshotFacts {
 
 /// Who may launch an image.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct LaunchPermissions {
     /// Accounts by id.
-    pub accounts: std::collections::BTreeSet<String>,
+    #[serde(deserialize_with = "principals")]
+    pub accounts: BTreeSet<String>,
     /// Groups; `all` makes it public.
-    pub groups: std::collections::BTreeSet<String>,
+    #[serde(deserialize_with = "principals")]
+    pub groups: BTreeSet<String>,
     /// ARNs of organizations.
-    pub organizations: std::collections::BTreeSet<String>,
+    #[serde(deserialize_with = "principals")]
+    pub organizations: BTreeSet<String>,
     /// ARNs of organizational units.
-    pub organizational_units: std::collections::BTreeSet<String>,
+    #[serde(deserialize_with = "principals")]
+    pub organizational_units: BTreeSet<String>,
+}
+
+/// The group of everybody.
+const ALL: &str = "all";
+
+/// Reads ids, groups or ARNs. People are told them in a command, so that nothing else may stand in their place.
+fn principals<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<String>, D::Error> {
+    let read: BTreeSet<String> = BTreeSet::deserialize(deserializer)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ":/-_.".contains(c);
+    match read.iter().find(|text| text.is_empty() || text.len() > 256 || !text.chars().all(allowed)) {
+        Some(text) => Err(de::Error::custom(format!("`{}` is no account, group or ARN", shown(text)))),
+        None => Ok(read),
+    }
 }
 
 impl LaunchPermissions {
     /// What is in `self` and not in `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
-        let less = |a: &std::collections::BTreeSet<String>, b: &std::collections::BTreeSet<String>| {
-            a.difference(b).cloned().collect()
-        };
+        let less = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect();
         Self {
             accounts: less(&self.accounts, &other.accounts),
             groups: less(&self.groups, &other.groups),
@@ -269,6 +289,29 @@ impl LaunchPermissions {
     /// Whether nobody but the owner may launch.
     pub fn is_empty(&self) -> bool {
         self == &Self::default()
+    }
+
+    /// Takes out what no step gives by itself: the right of everybody.
+    #[must_use]
+    pub fn split_off_all(&mut self) -> Self {
+        let groups = self.groups.take(ALL).into_iter().collect();
+        Self { groups, ..Self::default() }
+    }
+
+    /// The command by which a person gives these permissions to an image.
+    pub fn command(&self, region: &Region, image_id: &ImageId) -> String {
+        let kinds = [
+            ("UserId", &self.accounts),
+            ("Group", &self.groups),
+            ("OrganizationArn", &self.organizations),
+            ("OrganizationalUnitArn", &self.organizational_units),
+        ];
+        let each = kinds.iter().flat_map(|(kind, texts)| texts.iter().map(move |text| format!("{{{kind}={text}}}")));
+        let each: Vec<String> = each.collect();
+        format!(
+            "aws ec2 modify-image-attribute --region {region} --image-id {image_id} --launch-permission 'Add=[{}]'",
+            each.join(",")
+        )
     }
 }
 
@@ -373,8 +416,9 @@ impl std::fmt::Display for Difference {
     }
 }
 
-fn difference(what: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Difference {
-    Difference { what: what.into(), expected: expected.into(), found: found.into() }
+/// A difference as it is reported: values and keys of tags are texts of others.
+pub fn difference(what: impl AsRef<str>, expected: impl AsRef<str>, found: impl AsRef<str>) -> Difference {
+    Difference { what: shown(what.as_ref()), expected: shown(expected.as_ref()), found: shown(found.as_ref()) }
 }
 
 /// Everything in which `made` differs from the `source` it should equal: attributes, tags that people
@@ -412,7 +456,7 @@ fn mapping_differences(source: &[DeviceMapping], made: &[DeviceMapping]) -> Vec<
     for expected in source.iter().filter(|mapping| mapping.ebs.is_some()) {
         let device = &expected.device_name;
         let Some(actual) = made.iter().find(|mapping| &mapping.device_name == device) else {
-            found.push(difference(device.clone(), "mapped", "-"));
+            found.push(difference(device, "mapped", "-"));
             continue;
         };
         let (expected, actual) = (expected.ebs.clone().unwrap_or_default(), actual.ebs.clone().unwrap_or_default());
@@ -492,6 +536,7 @@ pub(crate) mod tests {
             kms_key_id: None,
             owner_id: "111122223333".into(),
             description: String::new(),
+            start_time: None,
             tags: Tags::new(),
         }
     }

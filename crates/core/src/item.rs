@@ -1,12 +1,15 @@
 //! Owns what one child execution is given: a run, a policy, and one source.
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, IntoDeserializer},
+};
 
 use crate::{
     id::{ImageId, InstanceId, Region},
     naming::{BY_POLICY, NEVER},
-    policy::BackupPolicy,
+    policy::{BackupPolicy, label, path_in_bucket},
 };
 
 /// The run that a step works for. It goes through every envelope.
@@ -14,10 +17,12 @@ use crate::{
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunContext {
     /// Identity of the run; starting the same run again goes on where it stopped.
+    #[serde(deserialize_with = "label")]
     pub run: String,
     /// When this start of the run began. A store task that failed before does not count as failed.
     pub started_at: Timestamp,
     /// Name of the policy.
+    #[serde(deserialize_with = "label")]
     pub policy: String,
     /// When what the run makes may go.
     #[serde(default)]
@@ -28,7 +33,14 @@ pub struct RunContext {
     /// Home Region: where the sources and the bucket are.
     pub region: Region,
     /// Prefix in the bucket for what this start writes, with its end slash.
+    #[serde(deserialize_with = "attempt")]
     pub attempt: String,
+}
+
+/// Reads the prefix of a start: nothing is written elsewhere on the word of a document.
+fn attempt<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = path_in_bucket(deserializer)?;
+    if text.starts_with("runs/") { Ok(text) } else { Err(de::Error::custom("must lie below `runs/`")) }
 }
 
 /// When something may go, as it is written on it from its first moment.
@@ -60,6 +72,14 @@ impl From<Expires> for String {
     }
 }
 
+impl Expires {
+    /// Reads what a run wrote down; before there was `never`, a run without a time wrote `null`.
+    pub(crate) fn or_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text: Option<String> = Option::deserialize(deserializer)?;
+        text.map_or(Ok(Self::ByPolicy), |text| Self::deserialize(text.into_deserializer()))
+    }
+}
+
 impl TryFrom<String> for Expires {
     type Error = jiff::Error;
 
@@ -74,14 +94,35 @@ impl TryFrom<String> for Expires {
 
 /// What is backed up: an instance (an image is made of it first) or an image. Exactly one is set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", try_from = "Ids")]
 pub struct Source {
     /// The instance.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<InstanceId>,
     /// The image.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub image_id: Option<ImageId>,
+}
+
+/// A source as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Ids {
+    #[serde(default)]
+    instance_id: Option<InstanceId>,
+    #[serde(default)]
+    image_id: Option<ImageId>,
+}
+
+impl TryFrom<Ids> for Source {
+    type Error = &'static str;
+
+    fn try_from(Ids { instance_id, image_id }: Ids) -> Result<Self, Self::Error> {
+        if instance_id.is_some() == image_id.is_some() {
+            return Err("must have either `instanceId` or `imageId`");
+        }
+        Ok(Self { instance_id, image_id })
+    }
 }
 
 impl Source {

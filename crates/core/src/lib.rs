@@ -31,6 +31,7 @@ pub mod selection;
 pub mod settings;
 pub mod store;
 pub mod tags;
+pub mod text;
 pub mod turn;
 
 pub use error::{ErrorName, StepError};

@@ -5,10 +5,15 @@ use serde_json::Value;
 use crate::{
     cleanup::run::{MadePlan, RegionWork, table_key},
     id::BucketName,
+    text::{shown, visible, within},
 };
 
 /// SNS takes subjects of up to 100 printable ASCII characters.
 const LONGEST_SUBJECT: usize = 100;
+/// Characters of a text in a message, of which SNS takes 256 KiB. A cause has at most so many.
+const LONGEST_TEXT: usize = 32_768;
+/// Characters of an input in a message.
+const LONGEST_INPUT: usize = 8_000;
 
 /// A message to people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,8 +32,9 @@ impl Notice {
 
     /// About an execution that ended badly, from the detail of EventBridge's status change event.
     pub fn of_execution(detail: &Value) -> Self {
-        let text = |field: &str| detail.get(field).and_then(Value::as_str).unwrap_or("-");
-        let machine = text("stateMachineArn").rsplit(':').next().unwrap_or("-");
+        let text = |field: &str| within(detail.get(field).and_then(Value::as_str).unwrap_or("-"), LONGEST_TEXT);
+        let machine = text("stateMachineArn");
+        let machine = machine.rsplit(':').next().unwrap_or("-");
         let subject = format!("ami-backup: {} of {machine}", text("status"));
         let message = format!(
             "Execution {}\nended {}.\n\nError: {}\nCause: {}\n\nInput: {}\n",
@@ -36,7 +42,7 @@ impl Notice {
             text("status"),
             text("error"),
             text("cause"),
-            text("input"),
+            within(&text("input"), LONGEST_INPUT),
         );
         Self::new(&subject, message)
     }
@@ -44,7 +50,8 @@ impl Notice {
     /// About a plan that a person has to agree to: what it would do, where it is, and how to answer by `token`.
     pub fn of_plan(work: &RegionWork, plan: &MadePlan, bucket: &BucketName, token: &str) -> Self {
         let subject = format!("ami-backup: agree to a clean-up of {} in {}", plan.going, work.region);
-        let why = plan.asks.clone().unwrap_or_else(|| "the policy has `approval`".into());
+        let why = visible(plan.asks.as_deref().unwrap_or("the policy has `approval`"));
+        let token = visible(token);
         let answer = |output: &str| {
             format!("aws stepfunctions send-task-success --task-token '{token}' \\\n  --task-output '{output}'")
         };
@@ -54,10 +61,10 @@ impl Notice {
              To apply it, with your name:\n{}\n\n\
              To refuse it:\n{}\n\n\
              Without an answer until {} nothing is removed.\n",
-            work.run,
+            shown(&work.run),
             plan.going,
             work.region,
-            table_key(&plan.prefix),
+            shown(&table_key(&plan.prefix)),
             answer(r#"{"approved": true, "by": "me"}"#),
             answer(r#"{"approved": false, "by": "me"}"#),
             plan.fresh_until,
@@ -67,9 +74,10 @@ impl Notice {
 
     /// About a run, from what `report-backup` returned.
     pub fn of_run(report: &Value) -> Self {
-        let text = |field: &str| report.get(field).and_then(Value::as_str).unwrap_or("-");
+        let text = |field: &str| within(report.get(field).and_then(Value::as_str).unwrap_or("-"), LONGEST_TEXT);
         let subject = format!("ami-backup: {} in run {}", text("verdict"), text("run"));
-        let place = |field: &str| report.pointer(&format!("/report/{field}")).and_then(Value::as_str).unwrap_or("-");
+        let place =
+            |field: &str| shown(report.pointer(&format!("/report/{field}")).and_then(Value::as_str).unwrap_or("-"));
         let message = format!("{}\n\nReport: s3://{}/{}\n", text("summary"), place("bucket"), place("key"));
         Self::new(&subject, message)
     }
@@ -115,6 +123,18 @@ mod tests {
         }
         let always = Notice::of_plan(&work, &MadePlan { asks: None, ..plan }, &bucket, "t");
         assert!(always.message.contains("`approval`"));
+    }
+
+    /// 72. A notice shows what it repeats.
+    #[test]
+    fn a_notice_hides_nothing() {
+        let hostile = "\u{1b}[2J\u{202e}x\nCause: none".repeat(10_000);
+        let of = |field: &str| Notice::of_execution(&json!({field: hostile}));
+        for notice in [of("cause"), of("input"), of("stateMachineArn"), Notice::of_run(&json!({"summary": hostile}))] {
+            let text = notice.message + &notice.subject;
+            assert!(text.chars().all(|c| c == '\n' || c == '…' || c == ' ' || c.is_ascii_graphic()), "{text}");
+            assert!(text.len() < 100_000 && !text.contains("\nCause: none"));
+        }
     }
 
     #[test]

@@ -3,17 +3,24 @@
 //! The first step of a run reads it; from there on every field is known to be good. Policy is data, so
 //! one deployment serves many policies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, Visitor},
+};
 use serde_json::Value;
 
 use crate::{
     error::StepError,
     id::{BucketName, ImageId, InstanceId, Region},
     input,
-    naming::{LONGEST_IMAGE_NAME, TAG_MANAGED, allowed_in_image_name},
+    naming::{LONGEST_IMAGE_NAME, NEVER, TAG_MANAGED, allowed_in_image_name},
     settings::Settings,
+    text::shown,
 };
 
 /// EventBridge Scheduler replaces this in its input. Unreplaced, every run would be the same run.
@@ -69,6 +76,53 @@ pub enum CarryOver {
     DeregistrationProtection,
 }
 
+/// How long what a run makes is kept, where its policy says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeepDays {
+    /// So many days from the first start of the run.
+    Days(u32),
+    /// For ever.
+    Never,
+}
+
+impl Serialize for KeepDays {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Days(days) => serializer.serialize_u32(*days),
+            Self::Never => serializer.serialize_str(NEVER),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KeepDays {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl Visitor<'_> for Read {
+            type Value = KeepDays;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number of days, at least 1, or `never`")
+            }
+
+            fn visit_u64<E: de::Error>(self, days: u64) -> Result<KeepDays, E> {
+                match u32::try_from(days) {
+                    Ok(0) | Err(_) => Err(E::invalid_value(de::Unexpected::Unsigned(days), &self)),
+                    Ok(days) => Ok(KeepDays::Days(days)),
+                }
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<KeepDays, E> {
+                if text == NEVER {
+                    Ok(KeepDays::Never)
+                } else {
+                    Err(E::invalid_value(de::Unexpected::Str(text), &self))
+                }
+            }
+        }
+        deserializer.deserialize_any(Read)
+    }
+}
+
 /// What may be asked for, as it comes in.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -87,7 +141,7 @@ struct BackupInput {
     export: Option<ExportInput>,
     reboot: bool,
     name: Option<String>,
-    keep_days: Option<u32>,
+    keep_days: Option<KeepDays>,
     carry_over: Option<BTreeSet<CarryOver>>,
     deadline_minutes: Option<u32>,
 }
@@ -118,6 +172,7 @@ pub struct StorePolicy {
     /// The bucket, in the home Region.
     pub bucket: BucketName,
     /// Path in the bucket: empty, or ending with a slash.
+    #[serde(deserialize_with = "path_in_bucket")]
     pub prefix: String,
 }
 
@@ -139,6 +194,7 @@ pub struct ExportPolicy {
     /// Format of the file.
     pub format: DiskFormat,
     /// Prefix of its key, ending with a slash: ExportImage inserts none.
+    #[serde(deserialize_with = "path_in_bucket")]
     pub prefix: String,
 }
 
@@ -147,6 +203,7 @@ pub struct ExportPolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BackupPolicy {
     /// Name of the policy.
+    #[serde(deserialize_with = "label")]
     pub name: String,
     /// Whether and where images are stored.
     pub store: Option<StorePolicy>,
@@ -158,8 +215,8 @@ pub struct BackupPolicy {
     pub reboot: bool,
     /// What names of made images begin with.
     pub image_name: String,
-    /// Days after which what the run makes may go; `None` is never.
-    pub keep_days: Option<u32>,
+    /// How long what the run makes is kept; `None` leaves it to the retention of a clean-up.
+    pub keep_days: Option<KeepDays>,
     /// What is put back on a copy.
     pub carry_over: BTreeSet<CarryOver>,
     /// Minutes that each wait may last, in place of the budget by size.
@@ -178,6 +235,7 @@ impl BackupPolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunRequest {
     /// Identity of the run.
+    #[serde(deserialize_with = "label")]
     pub run: String,
     /// Whether a schedule asked. Nobody is there then to correct the input, and a Region that has been
     /// disabled costs its own copies only.
@@ -209,11 +267,11 @@ pub fn run_request(
         export: asked.export.as_ref().map(export_policy).transpose()?,
         reboot: asked.reboot,
         image_name: image_stem(asked.name.as_deref())?,
-        keep_days: at_least_one("keepDays", asked.keep_days)?,
+        keep_days: asked.keep_days,
         carry_over: asked.carry_over.unwrap_or_else(|| {
             [CarryOver::LaunchPermissions, CarryOver::Deprecation, CarryOver::DeregistrationProtection].into()
         }),
-        deadline_minutes: at_least_one("deadlineMinutes", asked.deadline_minutes)?,
+        deadline_minutes: deadline_minutes(asked.deadline_minutes)?,
     };
     if !policy.has_legs() && !selector.image_ids.is_empty() {
         return Err(StepError::input("store", "with `store` false, an image needs `copyTo` or `export`"));
@@ -246,12 +304,13 @@ pub(crate) fn run_identity(
 pub(crate) fn valid_label(path: &str, text: &str, longest: usize) -> Result<String, StepError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || " +-=._:/@".contains(c);
     if text.is_empty() || text.len() > longest || !text.chars().all(allowed) {
-        return Err(StepError::input(
-            path,
-            format!("`{text}` must be 1 to {longest} letters, digits, spaces or any of + - = . _ : / @"),
-        ));
+        return Err(StepError::input(path, not_a_label(text, longest)));
     }
     Ok(text.to_owned())
+}
+
+fn not_a_label(text: &str, longest: usize) -> String {
+    format!("`{}` must be 1 to {longest} letters, digits, spaces or any of + - = . _ : / @", shown(text))
 }
 
 fn selector(asked: &BackupInput) -> Result<Selector, StepError> {
@@ -334,15 +393,17 @@ fn export_policy(asked: &ExportInput) -> Result<ExportPolicy, StepError> {
 fn prefix(path: &str, text: &str) -> Result<String, StepError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     if text.starts_with('/') || text.contains("//") || text.len() > 512 || !text.chars().all(allowed) {
-        return Err(StepError::input(
-            path,
-            format!(
-                "`{text}` must be a path of letters, digits, hyphens, underscores and dots, without a slash in front"
-            ),
-        ));
+        return Err(StepError::input(path, not_a_path(text)));
     }
     let end = if text.is_empty() || text.ends_with('/') { "" } else { "/" };
     Ok(format!("{text}{end}"))
+}
+
+fn not_a_path(text: &str) -> String {
+    format!(
+        "`{}` must be a path of up to 512 letters, digits, hyphens, underscores and dots, without a slash in front",
+        shown(text)
+    )
 }
 
 fn image_stem(name: Option<&str>) -> Result<String, StepError> {
@@ -355,15 +416,39 @@ fn image_stem(name: Option<&str>) -> Result<String, StepError> {
         ));
     }
     if name.is_empty() || !name.chars().all(allowed_in_image_name) {
-        return Err(StepError::input("name", format!("`{name}` must be letters, digits or any of - _ . / ( )")));
+        return Err(StepError::input(
+            "name",
+            format!("`{}` must be letters, digits or any of - _ . / ( )", shown(name)),
+        ));
     }
     Ok(name.to_owned())
 }
 
-fn at_least_one(path: &str, number: Option<u32>) -> Result<Option<u32>, StepError> {
-    match number {
-        Some(0) => Err(StepError::input(path, "must be at least 1")),
+/// A year: no execution lives longer.
+const MOST_DEADLINE_MINUTES: u32 = 365 * 24 * 60;
+
+/// How long a wait may last, as it was asked for.
+pub(crate) fn deadline_minutes(asked: Option<u32>) -> Result<Option<u32>, StepError> {
+    match asked {
+        Some(minutes) if !(1..=MOST_DEADLINE_MINUTES).contains(&minutes) => {
+            Err(StepError::input("deadlineMinutes", format!("must be 1 to {MOST_DEADLINE_MINUTES}")))
+        }
         other => Ok(other),
+    }
+}
+
+/// Reads a text as [`valid_label`] has it: what is read back is held to what came in.
+pub(crate) fn label<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    valid_label("", &text, LONGEST_RUN).map_err(|_| de::Error::custom(not_a_label(&text, LONGEST_RUN)))
+}
+
+/// Reads a path in a bucket: empty, or with a slash behind it.
+pub(crate) fn path_in_bucket<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match prefix("", text.strip_suffix('/').unwrap_or(&text)) {
+        Ok(path) if path == text => Ok(text),
+        _ => Err(de::Error::custom(not_a_path(&text))),
     }
 }
 

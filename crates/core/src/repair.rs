@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     id::SnapshotId,
-    image::{Difference, ImageFacts, LaunchPermissions, SnapshotFacts, differences, tag_differences},
+    image::{Difference, ImageFacts, LaunchPermissions, SnapshotFacts, difference, differences, tag_differences},
     policy::CarryOver,
     tags::{MOST_TAGS, Tags, user_tags},
+    text::shown,
 };
 
 /// An image with everything that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Survey {
     /// The image.
     pub image: ImageFacts,
@@ -42,6 +43,8 @@ pub struct Repairs {
     pub image_tags: Tags,
     /// Tags to write on its snapshots.
     pub snapshot_tags: Vec<(SnapshotId, Tags)>,
+    /// Launch permissions that are not put back by themselves.
+    pub not_restored: LaunchPermissions,
     /// What cannot be put back, for people.
     pub notes: Vec<String>,
 }
@@ -49,7 +52,8 @@ pub struct Repairs {
 impl Repairs {
     /// Whether there is anything to change.
     pub fn changes_anything(&self) -> bool {
-        Self { notes: Vec::new(), ..self.clone() } != Self::default()
+        let Self { not_restored, notes, .. } = Self::default();
+        Self { not_restored, notes, ..self.clone() } != Self::default()
     }
 }
 
@@ -57,7 +61,9 @@ impl Repairs {
 pub fn repairs(source: &Survey, made: &Survey, carry_over: &BTreeSet<CarryOver>, now: Timestamp) -> Repairs {
     let mut repairs = Repairs::default();
     if carry_over.contains(&CarryOver::LaunchPermissions) {
-        repairs.launch_permissions = wanted_permissions(source, made).without(&made.launch_permissions);
+        let (wanted, not_restored) = wanted_permissions(source, made);
+        repairs.launch_permissions = wanted.without(&made.launch_permissions);
+        repairs.not_restored = not_restored.without(&made.launch_permissions);
     }
     if carry_over.contains(&CarryOver::Deprecation) && !same_minute(source, made) {
         match deprecation(&source.image) {
@@ -73,7 +79,7 @@ pub fn repairs(source: &Survey, made: &Survey, carry_over: &BTreeSet<CarryOver>,
     repairs.imds_v2 = imds_v2(source) && !imds_v2(made);
     let (tags, dropped) = missing_tags(&source.image.tags, &made.image.tags);
     repairs.image_tags = tags;
-    repairs.notes.extend(dropped.iter().map(|key| format!("no room for tag {key}: {MOST_TAGS} is the most")));
+    repairs.notes.extend(dropped.iter().map(|key| format!("no room for tag {}: {MOST_TAGS} is the most", shown(key))));
     for (original, copy) in snapshot_pairs(source, made) {
         let (tags, _) = missing_tags(&original.tags, &copy.tags);
         if !tags.is_empty() {
@@ -90,30 +96,30 @@ pub fn remaining_differences(
     carry_over: &BTreeSet<CarryOver>,
     now: Timestamp,
 ) -> Vec<Difference> {
-    let dropped: BTreeSet<String> =
-        missing_tags(&source.image.tags, &made.image.tags).1.into_iter().map(|key| format!("Tags.{key}")).collect();
+    let (_, dropped) = missing_tags(&source.image.tags, &made.image.tags);
+    let dropped: BTreeSet<String> = dropped.into_iter().map(|key| shown(&format!("Tags.{key}"))).collect();
     let mut found = differences(&source.image, &made.image);
     found.retain(|difference| !dropped.contains(&difference.what));
     if source.uefi_data.is_some() && source.uefi_data != made.uefi_data {
-        found.push(named("UefiData", "the original's", if made.uefi_data.is_some() { "another" } else { "-" }));
+        found.push(difference("UefiData", "the original's", if made.uefi_data.is_some() { "another" } else { "-" }));
     }
     if carry_over.contains(&CarryOver::LaunchPermissions) {
-        let missing = wanted_permissions(source, made).without(&made.launch_permissions);
+        let missing = wanted_permissions(source, made).0.without(&made.launch_permissions);
         if !missing.is_empty() {
-            found.push(named("LaunchPermissions", format!("{missing:?}"), "-"));
+            found.push(difference("LaunchPermissions", format!("{missing:?}"), "-"));
         }
     }
     let future = deprecation(&source.image).is_some_and(|at| at > now);
     if carry_over.contains(&CarryOver::Deprecation) && future && !same_minute(source, made) {
         let text = |image: &ImageFacts| image.deprecation_time.clone().unwrap_or_else(|| "-".into());
-        found.push(named("DeprecationTime", text(&source.image), text(&made.image)));
+        found.push(difference("DeprecationTime", text(&source.image), text(&made.image)));
     }
     let protection = |survey: &Survey| if survey.image.is_protected() { "enabled" } else { "disabled" };
     if carry_over.contains(&CarryOver::DeregistrationProtection)
         && source.image.is_protected()
         && !made.image.is_protected()
     {
-        found.push(named("DeregistrationProtection", protection(source), protection(made)));
+        found.push(difference("DeregistrationProtection", protection(source), protection(made)));
     }
     for (original, copy) in snapshot_pairs(source, made) {
         found.extend(tag_differences(&format!("{}.Tags", copy.snapshot_id), &original.tags, &copy.tags));
@@ -121,15 +127,13 @@ pub fn remaining_differences(
     found
 }
 
-fn named(what: &str, expected: impl Into<String>, found: impl Into<String>) -> Difference {
-    Difference { what: what.to_owned(), expected: expected.into(), found: found.into() }
-}
-
-/// The owner of the copy may launch it anyway.
-fn wanted_permissions(source: &Survey, made: &Survey) -> LaunchPermissions {
+/// What is put back, and what is not by itself: nothing is made public because something else was. The owner of the copy
+/// may launch it anyway.
+fn wanted_permissions(source: &Survey, made: &Survey) -> (LaunchPermissions, LaunchPermissions) {
     let mut wanted = source.launch_permissions.clone();
     wanted.accounts.remove(&made.image.owner_id);
-    wanted
+    let not_restored = wanted.split_off_all();
+    (wanted, not_restored)
 }
 
 fn deprecation(image: &ImageFacts) -> Option<Timestamp> {
@@ -246,6 +250,26 @@ pub(crate) mod tests {
             prop_assert_eq!(remaining_differences(&source, &made, &all(), now), vec![]);
             prop_assert_eq!(repairs(&source, &made, &all(), now), Repairs::default());
         }
+    }
+
+    /// 71. Nothing becomes public by itself.
+    #[test]
+    fn the_right_of_everybody_is_not_put_back_and_is_no_difference() {
+        let mut source = survey("ami-12345678", "snap-12345678");
+        source.launch_permissions.groups.insert("all".into());
+        source.launch_permissions.accounts.insert("999999999999".into());
+        let mut made = survey("ami-87654321", "snap-87654321");
+        let now = Timestamp::UNIX_EPOCH;
+        let wanted = repairs(&source, &made, &all(), now);
+        assert!(wanted.launch_permissions.groups.is_empty() && wanted.launch_permissions.accounts.len() == 1);
+        let command = wanted.not_restored.command(&made.image.region, &made.image.image_id);
+        assert!(command.contains("ami-87654321") && command.ends_with("'Add=[{Group=all}]'"), "{command}");
+        made.launch_permissions = wanted.launch_permissions;
+        assert!(!repairs(&source, &made, &all(), now).changes_anything());
+        assert!(remaining_differences(&source, &made, &all(), now).is_empty());
+        // What is public already needs no word.
+        made.launch_permissions.groups.insert("all".into());
+        assert!(repairs(&source, &made, &all(), now).not_restored.is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     id::{BucketName, ImageId, Region},
     item::{Awaited, Item},
     store::StoreSubject,
+    text::{shown, visible, visible_json},
     turn::Turn,
 };
 
@@ -176,7 +177,7 @@ impl CaughtError {
             .ok()
             .and_then(|value| value.get("errorMessage").and_then(Value::as_str).map(str::to_owned))
             .unwrap_or(cause);
-        ReportedError { name: self.error.clone(), message }
+        ReportedError { name: shown(&self.error), message: visible(&message) }
     }
 }
 
@@ -463,8 +464,8 @@ pub fn fitting_cause(run: &str, verdict: Verdict, report: &str, go_on: &str, fai
             "goOn": go_on,
             "failed": shown,
             "notShown": failed.len() - shown.len(),
-        })
-        .to_string();
+        });
+        let text = visible_json(text.to_string());
         match shown.split_last() {
             Some((_, fewer)) if text.len() > LONGEST_CAUSE => shown = &fewer[..fewer.len() / 2],
             _ => return text,
@@ -481,7 +482,7 @@ pub fn json_lines(lines: impl IntoIterator<Item = impl Serialize>) -> Result<Str
     for line in lines {
         let json = serde_json::to_string(&line)
             .map_err(|error| StepError::new(ErrorName::Defect, "write lines of JSON", error.to_string()))?;
-        text.push_str(&json);
+        text.push_str(&visible_json(json));
         text.push('\n');
     }
     Ok(text)
@@ -794,6 +795,21 @@ mod tests {
         let shown = |length: usize| serde_json::from_str::<Value>(&text(length)).unwrap_or_default()["notShown"] == 0;
         assert!(text(room).len() == LONGEST_CAUSE && shown(room));
         assert!(!shown(room + 1));
+    }
+
+    /// 72. A report shows what it repeats.
+    #[test]
+    fn a_report_hides_nothing() -> Result<(), StepError> {
+        let hostile = "a\u{202e}b\u{1b}[2J\nc";
+        let caught = CaughtError { error: hostile.into(), cause: Some(hostile.into()) }.reported();
+        assert_eq!((caught.name.as_str(), &caught.name), ("a\\u{202e}b\\u{1b}[2J\\u{a}c", &caught.message));
+        let line = json!({"id": hostile});
+        let text = json_lines([&line])?;
+        assert!(text.trim_end().chars().all(|c| c.is_ascii_graphic()), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(line));
+        let cause = fitting_cause("r", Verdict::Failed, "s3://b/k", "again", &[json!(hostile)]);
+        assert!(cause.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{cause}");
+        Ok(())
     }
 
     #[test]

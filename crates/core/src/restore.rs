@@ -5,12 +5,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    cleanup::account::made_for,
     error::StepError,
-    id::{BucketName, ImageId, Region},
+    id::{BucketName, ImageId, LONGEST_KEY, Region, SnapshotId, is_key},
+    image::SnapshotFacts,
     input,
     item::{Awaited, Expires, RunContext},
     naming::{Identity, LONGEST_IMAGE_NAME, Purpose, SHORTEST_IMAGE_NAME},
-    policy::valid_label,
+    policy::{deadline_minutes, valid_label},
+    record::Record,
+    text::shown,
 };
 
 /// From what an image is made again.
@@ -41,6 +45,10 @@ pub struct RestoreInput {
     pub run: Option<String>,
     /// Make it of its snapshots instead of the object.
     pub from_snapshots: bool,
+    /// Snapshots that are taken although they are not as the record has them.
+    pub trust_snapshots: Vec<SnapshotId>,
+    /// Whether the record beside an object is taken as the stack's own, launch permissions and all.
+    pub trust_record: bool,
     /// Minutes that the wait may last, in place of the budget by size.
     pub deadline_minutes: Option<u32>,
 }
@@ -67,6 +75,10 @@ pub struct RestoreRequest {
     pub run: String,
     /// From what.
     pub method: Method,
+    /// Snapshots that are taken although they are not as the record has them.
+    pub trust_snapshots: Vec<SnapshotId>,
+    /// Whether the record beside the object is taken as the stack's own.
+    pub trust_record: bool,
     /// Minutes that the wait may last.
     pub deadline_minutes: Option<u32>,
 }
@@ -79,7 +91,7 @@ pub fn restore_request(value: Value, execution_name: Option<&str>, home: &Region
     let asked: RestoreInput = input::parse(value)?;
     let wanted = match (asked.image_id, asked.bucket, asked.key) {
         (Some(image_id), None, None) => Wanted::Image(image_id),
-        (None, Some(bucket), Some(key)) if !key.is_empty() => Wanted::Object(bucket, key),
+        (None, Some(bucket), Some(key)) => Wanted::Object(bucket, valid_key(key)?),
         (Some(_), _, _) => return Err(StepError::input("imageId", "give either `imageId` or `bucket` and `key`")),
         (None, Some(_), _) => return Err(StepError::input("key", "give the key of the object in `bucket`")),
         (None, None, Some(_)) => return Err(StepError::input("bucket", "give the bucket of `key`")),
@@ -94,9 +106,13 @@ pub fn restore_request(value: Value, execution_name: Option<&str>, home: &Region
             return Err(StepError::input("region", format!("the snapshots are in {home}: restore there, then copy")));
         }
     }
-    if asked.deadline_minutes == Some(0) {
-        return Err(StepError::input("deadlineMinutes", "must be at least 1"));
+    if !asked.from_snapshots && !asked.trust_snapshots.is_empty() {
+        return Err(StepError::input("trustSnapshots", "means nothing without `fromSnapshots`"));
     }
+    if asked.trust_record && matches!(wanted, Wanted::Image(_)) {
+        return Err(StepError::input("trustRecord", "means nothing with `imageId`: that record is the stack's own"));
+    }
+    let deadline_minutes = deadline_minutes(asked.deadline_minutes)?;
     let name = asked.name.map(valid_name).transpose()?;
     let run = match (asked.run, execution_name) {
         (Some(run), _) => valid_label("run", &run, 128)?,
@@ -104,7 +120,16 @@ pub fn restore_request(value: Value, execution_name: Option<&str>, home: &Region
         (None, None) => return Err(StepError::input("run", "give the run a name")),
     };
     let method = if asked.from_snapshots { Method::Snapshots } else { Method::Object };
-    Ok(RestoreRequest { wanted, region, name, run, method, deadline_minutes: asked.deadline_minutes })
+    let (trust_snapshots, trust_record) = (asked.trust_snapshots, asked.trust_record);
+    Ok(RestoreRequest { wanted, region, name, run, method, trust_snapshots, trust_record, deadline_minutes })
+}
+
+fn valid_key(key: String) -> Result<String, StepError> {
+    if is_key(&key) {
+        Ok(key)
+    } else {
+        Err(StepError::input("key", format!("has {} bytes and must have 1 to {LONGEST_KEY}", key.len())))
+    }
 }
 
 fn valid_name(name: String) -> Result<String, StepError> {
@@ -118,7 +143,7 @@ fn valid_name(name: String) -> Result<String, StepError> {
     if !name.chars().all(allowed) {
         return Err(StepError::input(
             "name",
-            format!("`{name}` must be letters, digits or any of ( ) [ ] space . / - ' @ _"),
+            format!("`{}` must be letters, digits or any of ( ) [ ] space . / - ' @ _", shown(&name)),
         ));
     }
     Ok(name)
@@ -146,6 +171,12 @@ pub struct RestoreSubject {
     /// Where the record was found, as bucket and key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record: Option<RecordPlace>,
+    /// Whether a record that is not the stack's own is taken as if it were.
+    #[serde(default)]
+    pub trust_record: bool,
+    /// The snapshots that were found to be the record's, of which the image is made again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub snapshots: Vec<SnapshotId>,
     /// Name that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -206,6 +237,36 @@ impl RestoreSubject {
     }
 }
 
+/// In what a snapshot, as it is `seen` now, contradicts what the record says of it: it is another one, or the record
+/// was changed. `account` is the caller's.
+pub fn contradiction(record: &Record, seen: &SnapshotFacts, account: &str) -> Option<String> {
+    let recorded = record.survey.snapshots.iter().find(|recorded| recorded.snapshot_id == seen.snapshot_id);
+    let Some(recorded) = recorded else {
+        return Some("the record says nothing of it".into());
+    };
+    let owner = if recorded.owner_id.is_empty() { account } else { &recorded.owner_id };
+    if seen.owner_id != owner {
+        return Some(format!("account {} owns it, and not {}", shown(&seen.owner_id), shown(owner)));
+    }
+    // A record of before this was written may lack a description too.
+    if recorded.start_time.is_none() && recorded.description.is_empty() {
+        if let Some(other) = made_for(&seen.description).filter(|image| image != record.image_id()) {
+            return Some(format!("it was made for {other}"));
+        }
+    } else if seen.description != recorded.description {
+        let (is, was) = (shown(&seen.description), shown(&recorded.description));
+        return Some(format!("its description is `{is}` and was `{was}`"));
+    }
+    match (seen.start_time, recorded.start_time) {
+        (Some(at), Some(recorded)) if at != recorded => Some(format!("it was begun at {at}, and not at {recorded}")),
+        (None, Some(recorded)) => Some(format!("nothing says that it was begun at {recorded}")),
+        (Some(at), None) if at > record.surveyed_at => {
+            Some(format!("it was begun at {at}, after the record was written at {}", record.surveyed_at))
+        }
+        _ => None,
+    }
+}
+
 /// The context of a restore, which has neither policy nor expiry.
 pub fn restore_run(run: String, now: Timestamp, home: Region) -> RunContext {
     let attempt = crate::naming::attempt_prefix(&run, now);
@@ -251,7 +312,11 @@ mod tests {
         refused(json!({"imageId": "ami-1"}), "imageId");
         refused(json!({"imageId": image, "key": "k"}), "imageId");
         refused(json!({"bucket": "backups"}), "key");
-        refused(json!({"bucket": "backups", "key": ""}), "key: give the key");
+        refused(json!({"bucket": "backups", "key": ""}), "key: has 0 bytes");
+        refused(json!({"bucket": "backups", "key": "k".repeat(66_000)}), "key: has 66000 bytes");
+        refused(json!({"imageId": image, "trustSnapshots": ["snap-12345678"]}), "trustSnapshots");
+        refused(json!({"imageId": image, "fromSnapshots": true, "trustSnapshots": ["snap-1"]}), "trustSnapshots[0]");
+        refused(json!({"imageId": image, "trustRecord": true}), "trustRecord");
         refused(json!({"key": "k"}), "bucket");
         for name in ["", "ab", "a*b", "a#bc", &"x".repeat(129)] {
             refused(json!({"imageId": image, "name": name}), "name");
@@ -289,6 +354,8 @@ mod tests {
             bucket: object.and_then(|(bucket, _)| bucket.parse().ok()),
             key: object.map(|(_, key)| key.to_owned()),
             record: None,
+            trust_record: false,
+            snapshots: Vec::new(),
             name: None,
             original_name: None,
             size_gib: 0,
@@ -328,5 +395,49 @@ mod tests {
     fn the_original_is_read_off_the_key() {
         assert!(image_of_key("a/b/ami-12345678.bin").is_some());
         assert!(image_of_key("a/b/other.bin").is_none());
+    }
+
+    /// 71. A snapshot of which owner, description or time of creation contradict the record is not taken, unless the input
+    /// names it.
+    #[test]
+    fn a_snapshot_is_the_one_of_the_record_or_contradicts_it() {
+        use crate::repair::tests::survey;
+        let (account, now) = ("111122223333", Timestamp::constant(1_796_004_000, 0));
+        let mut record = Record::opened(None, survey("ami-12345678", "snap-12345678"), account, now);
+        record.survey.snapshots[0].description = "Created by CreateImage(i-12345678) for ami-12345678".into();
+        record.survey.snapshots[0].start_time = Some(now);
+        let good = record.survey.snapshots[0].clone();
+        let says = |record: &Record, seen: &SnapshotFacts| contradiction(record, seen, account).unwrap_or_default();
+        assert_eq!(says(&record, &good), "");
+        let second = jiff::SignedDuration::from_secs(1);
+        for (other, word) in [
+            (SnapshotFacts { owner_id: "999999999999".into(), ..good.clone() }, "999999999999"),
+            (SnapshotFacts { description: "another's".into(), ..good.clone() }, "another's"),
+            (SnapshotFacts { start_time: Some(now + second), ..good.clone() }, "begun"),
+            (SnapshotFacts { start_time: None, ..good.clone() }, "begun"),
+            (
+                SnapshotFacts {
+                    snapshot_id: "snap-87654321".parse().unwrap_or_else(|_| unreachable!()),
+                    ..good.clone()
+                },
+                "nothing",
+            ),
+        ] {
+            assert!(says(&record, &other).contains(word), "{}", says(&record, &other));
+        }
+        // A record of before owner, description and time were written down.
+        let facts = &mut record.survey.snapshots[0];
+        (facts.owner_id, facts.description, facts.start_time) = (String::new(), String::new(), None);
+        assert_eq!(says(&record, &good), "");
+        for (other, word) in [
+            (SnapshotFacts { owner_id: "999999999999".into(), ..good.clone() }, "999999999999"),
+            (SnapshotFacts { start_time: Some(now + second), ..good.clone() }, "after the record"),
+            (
+                SnapshotFacts { description: "Created by CreateImage(i-1) for ami-87654321".into(), ..good.clone() },
+                "ami-87654321",
+            ),
+        ] {
+            assert!(says(&record, &other).contains(word), "{}", says(&record, &other));
+        }
     }
 }

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{ErrorName, StepError},
     id::{BucketName, Region},
+    input::unreadable,
     item::{Expires, Item, RunContext, Source},
     naming::attempt_prefix,
-    policy::{BackupPolicy, RunRequest},
+    policy::{BackupPolicy, KeepDays, RunRequest, label},
 };
 
 /// Whether anything was selected.
@@ -39,6 +40,7 @@ pub struct Selection {
     /// Whether there is work.
     pub status: Found,
     /// Identity of the run.
+    #[serde(deserialize_with = "label")]
     pub run: String,
     /// When this start of the run began.
     pub started_at: Timestamp,
@@ -61,19 +63,34 @@ pub struct StartedRun {
     /// What was asked for.
     pub request: RunRequest,
     /// When what it makes may go.
-    pub expires: Option<Timestamp>,
+    #[serde(default, deserialize_with = "Expires::or_null")]
+    pub expires: Expires,
     /// What was selected.
     pub sources: Vec<Source>,
 }
 
 impl StartedRun {
     /// A run that begins now.
-    pub fn new(request: RunRequest, sources: Vec<Source>, now: Timestamp) -> Self {
-        let expires = request
-            .policy
-            .keep_days
-            .and_then(|days| now.checked_add(SignedDuration::from_hours(24 * i64::from(days))).ok());
-        Self { request, expires, sources }
+    ///
+    /// # Errors
+    /// `InvalidInput` if no date is so far ahead as `keepDays`.
+    pub fn new(request: RunRequest, sources: Vec<Source>, now: Timestamp) -> Result<Self, StepError> {
+        let expires = expires(request.policy.keep_days, now)?;
+        Ok(Self { request, expires, sources })
+    }
+
+    /// What was read back at `now` from `place`: it is held to what could have been written.
+    ///
+    /// # Errors
+    /// `Conflict` if what it makes would go at another time than its policy says.
+    pub fn checked(self, now: Timestamp, place: &str) -> Result<Self, StepError> {
+        let fits = match (expires(self.request.policy.keep_days, now), self.expires) {
+            (Ok(Expires::At(latest)), Expires::At(at)) => at <= latest,
+            (latest, expires) => latest == Ok(expires),
+        };
+        let expires = self.expires;
+        let wrong = || unreadable(place, &format!("expires: {expires} is not what its `keepDays` come to"));
+        if fits { Ok(self) } else { Err(wrong()) }
     }
 
     /// The run as `request` goes on with it: how long to wait may be new, and a person may go on with
@@ -100,7 +117,7 @@ impl StartedRun {
             run: self.request.run.clone(),
             started_at,
             policy: self.request.policy.name.clone(),
-            expires: self.expires.map_or(Expires::ByPolicy, Expires::At),
+            expires: self.expires,
             origin: None,
             region: home.clone(),
             attempt: attempt_prefix(&self.request.run, started_at),
@@ -115,6 +132,22 @@ impl StartedRun {
                 awaited: None,
             })
             .collect()
+    }
+}
+
+/// When what a run makes may go, if it begins now.
+///
+/// # Errors
+/// `InvalidInput` if no date is so far ahead.
+pub fn expires(keep_days: Option<KeepDays>, now: Timestamp) -> Result<Expires, StepError> {
+    match keep_days {
+        None => Ok(Expires::ByPolicy),
+        Some(KeepDays::Never) => Ok(Expires::Never),
+        Some(KeepDays::Days(days)) => {
+            let at = now.checked_add(SignedDuration::from_hours(24 * i64::from(days)));
+            let beyond = |_| StepError::input("keepDays", format!("no date is {days} days ahead: use `never`"));
+            at.map(Expires::At).map_err(beyond)
+        }
     }
 }
 
@@ -141,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_person_goes_on_with_what_a_schedule_began_and_may_allow_more_time() -> Result<(), StepError> {
-        let started = StartedRun::new(scheduled(), vec![source("ami-12345678")], Timestamp::UNIX_EPOCH);
+        let started = StartedRun::new(scheduled(), vec![source("ami-12345678")], Timestamp::UNIX_EPOCH)?;
         let by_hand = request(json!({
             "tags": {"Backup": ["nightly"]}, "run": "2026-11-23T02:00:00Z", "keepDays": 7, "deadlineMinutes": 600,
         }));
@@ -152,16 +185,70 @@ mod tests {
     }
 
     #[test]
-    fn other_input_under_the_same_name_is_a_conflict() {
-        let started = StartedRun::new(scheduled(), Vec::new(), Timestamp::UNIX_EPOCH);
+    fn other_input_under_the_same_name_is_a_conflict() -> Result<(), StepError> {
+        let started = StartedRun::new(scheduled(), Vec::new(), Timestamp::UNIX_EPOCH)?;
         let other = request(json!({"tags": {"Backup": ["weekly"]}, "run": "2026-11-23T02:00:00Z", "keepDays": 7}));
         assert_eq!(started.resumed_by(&other).err().map(|e| e.name), Some(ErrorName::Conflict));
+        Ok(())
+    }
+
+    /// 70. A value that cannot be represented is refused with its path, and never becomes another.
+    #[test]
+    fn days_that_end_beyond_all_dates_are_refused() {
+        let asked =
+            |keep: serde_json::Value| request(json!({"imageIds": ["ami-12345678"], "run": "r", "keepDays": keep}));
+        let now = Timestamp::constant(1_796_004_000, 0);
+        let refused = StartedRun::new(asked(json!(9_999_999)), Vec::new(), now).err();
+        assert_eq!(refused.as_ref().map(|e| e.name), Some(ErrorName::InvalidInput));
+        assert!(refused.is_some_and(|e| e.reason.contains("keepDays") && e.reason.contains("never")));
+        for (keep, expires) in [
+            (json!("never"), Expires::Never),
+            (json!(null), Expires::ByPolicy),
+            (json!(1), Expires::At(now + SignedDuration::from_hours(24))),
+        ] {
+            assert_eq!(
+                StartedRun::new(asked(keep.clone()), Vec::new(), now).map(|run| run.expires),
+                Ok(expires),
+                "{keep}"
+            );
+        }
+    }
+
+    /// 71. What is read back is held to what came in.
+    #[test]
+    fn a_run_that_was_written_down_expires_as_its_policy_says() -> Result<(), StepError> {
+        let now = Timestamp::constant(1_796_004_000, 0);
+        let text = |run: &StartedRun| serde_json::to_string(run).unwrap_or_default();
+        let started = StartedRun::new(scheduled(), vec![source("ami-12345678")], now)?;
+        let read = |text: &str| crate::input::document::<StartedRun>(text, "s3://b/k")?.checked(now, "s3://b/k");
+        assert_eq!(read(&text(&started))?, started);
+        let day = SignedDuration::from_hours(24);
+        for (expires, right) in [
+            (Expires::At(now), true),
+            (Expires::At(now + day * 7), true),
+            (Expires::At(now + day * 8), false),
+            (Expires::ByPolicy, false),
+            (Expires::Never, false),
+        ] {
+            let read = read(&text(&StartedRun { expires, ..started.clone() }));
+            assert_eq!(read.err().map(|e| e.name), (!right).then_some(ErrorName::Conflict), "{expires}");
+        }
+        // As it was written before there was `never`.
+        let without = StartedRun::new(request(json!({"imageIds": ["ami-12345678"], "run": "r"})), Vec::new(), now)?;
+        let before = text(&without).replace(r#""expires":"by-policy""#, r#""expires":null"#);
+        assert!(before.contains("null"), "{before}");
+        assert_eq!(read(&before)?, without);
+        for source in ["{}", r#"{"imageId":"ami-12345678","instanceId":"i-12345678"}"#] {
+            let text = text(&started).replace(r#"{"imageId":"ami-12345678"}"#, source);
+            assert_eq!(read(&text).err().map(|e| e.name), Some(ErrorName::Conflict), "{text}");
+        }
+        Ok(())
     }
 
     #[test]
-    fn items_are_numbered_and_expire_together() {
+    fn items_are_numbered_and_expire_together() -> Result<(), StepError> {
         let started =
-            StartedRun::new(scheduled(), vec![source("ami-12345678"), source("ami-87654321")], Timestamp::UNIX_EPOCH);
+            StartedRun::new(scheduled(), vec![source("ami-12345678"), source("ami-87654321")], Timestamp::UNIX_EPOCH)?;
         let home = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
         let items = started.items(Timestamp::UNIX_EPOCH + SignedDuration::from_hours(5), &home);
         assert_eq!(items.iter().map(|item| item.item).collect::<Vec<_>>(), [0, 1]);
@@ -169,5 +256,6 @@ mod tests {
         let origins: Vec<_> = items.iter().filter_map(|item| item.run.origin.as_deref()).collect();
         assert_eq!(origins, ["ami-12345678", "ami-87654321"]);
         assert!(items.iter().all(|item| item.run.expires == Expires::At(week)));
+        Ok(())
     }
 }

@@ -112,7 +112,7 @@ pub struct StoreSubject {
     /// The bucket.
     pub bucket: BucketName,
     /// Path in the bucket: empty, or ending with a slash.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::policy::path_in_bucket")]
     pub prefix: String,
     /// Minutes that the wait may last, in place of the budget by size.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -27,10 +27,14 @@ where
     I: DeserializeOwned,
     O: Serialize,
 {
-    let result = match input::parse(value) {
-        Ok(input) => caught(handler(now, input)).await.and_then(written),
-        Err(error) => Err(error),
-    };
+    logged(async { handler(now, input::parse(value)?).await }).await
+}
+
+/// Comes to the end of an answer, and writes one line to the log, whatever comes of it.
+pub(crate) async fn logged<O: Serialize>(
+    answer: impl Future<Output = Result<O, StepError>>,
+) -> Result<Value, StepError> {
+    let result = caught(answer).await.and_then(written);
     match &result {
         Ok(output) => info!(
             status = text(output, "status"),

@@ -2,12 +2,14 @@
 
 use std::future::Future;
 
-use ami_backup_core::{StepError, Timestamp, input};
+use ami_backup_core::{
+    StepError, Timestamp,
+    input::{self, Payload},
+};
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 
-use crate::{answer, log};
+use crate::{answer::logged, log};
 
 /// Serves invocations until Lambda ends the process. `world` is what the handler works on: it is made
 /// once, and if it cannot be made, every invocation is answered with the reason. (An exit would reach
@@ -26,15 +28,16 @@ where
     log::init();
     let world = world.await;
     let (world, handler) = (&world, &handler);
-    lambda_runtime::run(service_fn(|event: LambdaEvent<Value>| async move {
+    lambda_runtime::run(service_fn(|event: LambdaEvent<Payload>| async move {
         #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock, once per invocation")]
         let now = Timestamp::now();
         // Nobody reads the nanoseconds that would stand in every table.
         let now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+        let Payload(read) = event.payload;
         // The world comes first: without it nothing is worth saying about the input.
-        let answered = answer(event.payload, now, async |now, value: Value| {
+        let answered = logged(async {
             let world = world.as_ref().map_err(Clone::clone)?;
-            handler(world, now, input::parse(value)?).await
+            handler(world, now, input::parse(read?)?).await
         });
         answered.await.map_err(Failed)
     }))

@@ -5,6 +5,7 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, SignedDuration, StepError, Timestamp,
     image::{ImageFacts, ImageState, snapshot_progress},
+    input,
     item::Awaited,
     turn::{LEAST_BUDGET, Look, Turn},
 };
@@ -16,12 +17,24 @@ const SETTLING: SignedDuration = SignedDuration::from_mins(10);
 
 /// Anything that waits for an image. What else it carries goes through untouched.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>")]
 pub struct Waiting {
     /// The image.
     pub awaited: Awaited,
     /// The rest of the subject.
     #[serde(flatten)]
     pub rest: Map<String, Value>,
+}
+
+impl TryFrom<Map<String, Value>> for Waiting {
+    type Error = String;
+
+    fn try_from(mut rest: Map<String, Value>) -> Result<Self, String> {
+        let awaited = rest.remove("awaited").ok_or("the field `awaited` is missing")?;
+        input::parse(awaited)
+            .map(|awaited| Self { awaited, rest })
+            .map_err(|error| format!("awaited: {}", error.reason))
+    }
 }
 
 /// Looks once.

@@ -4,12 +4,14 @@
 use ami_backup_aws::Aws;
 use ami_backup_core::{
     StepError, Timestamp,
-    id::{BucketName, Region},
+    id::{BucketName, Region, SnapshotId, is_key},
     naming::record_beside,
     record::Record,
     restore::{
-        Method, RecordPlace, RestoreRequest, RestoreSubject, Wanted, image_of_key, restore_request, restore_run,
+        Method, RecordPlace, RestoreRequest, RestoreSubject, Wanted, contradiction, image_of_key, restore_request,
+        restore_run,
     },
+    text::shown,
     turn::Turn,
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +45,7 @@ pub struct Output {
 pub async fn handle(aws: &Aws, now: Timestamp, input: Input) -> Result<Output, StepError> {
     let request = restore_request(input.input, input.execution_name.as_deref(), aws.home())?;
     let (record, place) = find_record(aws, &request).await?;
+    let mut snapshots = Vec::new();
     let (bucket, key) = match request.method {
         Method::Object => {
             let (bucket, key) = object_place(&request, record.as_ref())?;
@@ -50,7 +53,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, input: Input) -> Result<Output, S
             (Some(bucket), Some(key))
         }
         Method::Snapshots => {
-            check_snapshots(aws, record.as_ref()).await?;
+            snapshots = check_snapshots(aws, &request, record.as_ref()).await?;
             (None, None)
         }
     };
@@ -72,6 +75,8 @@ pub async fn handle(aws: &Aws, now: Timestamp, input: Input) -> Result<Output, S
             bucket,
             key,
             record: place,
+            trust_record: request.trust_record,
+            snapshots,
             name: request.name,
             original_name: record.map(|record| record.survey.image.name),
             size_gib,
@@ -82,20 +87,21 @@ pub async fn handle(aws: &Aws, now: Timestamp, input: Input) -> Result<Output, S
     })
 }
 
-/// The record: of an image, in the backup bucket; of an object, beside it, else in the backup bucket.
+/// The record: of an image, in the backup bucket; of an object too, else beside it, where others may write.
 async fn find_record(aws: &Aws, request: &RestoreRequest) -> Result<(Option<Record>, Option<RecordPlace>), StepError> {
     let places = match &request.wanted {
         Wanted::Image(image_id) => vec![aws.record_place(image_id)?],
         Wanted::Object(bucket, key) => {
             check_bucket(aws, &request.region, bucket).await?;
+            let own = image_of_key(key).map(|image_id| aws.record_place(&image_id)).transpose()?;
             let beside =
                 RecordPlace { region: request.region.clone(), bucket: bucket.clone(), key: record_beside(key) };
-            let home = image_of_key(key).map(|image_id| aws.record_place(&image_id)).transpose()?;
-            std::iter::once(beside).chain(home).collect()
+            own.into_iter().chain(Some(beside).filter(|place| is_key(&place.key))).collect()
         }
     };
     for place in places {
-        if let Some(record) = aws.record(&place).await? {
+        let record = if request.trust_record { aws.record_by_anybody(&place).await } else { aws.record(&place).await };
+        if let Some(record) = record? {
             return Ok((Some(record), Some(place)));
         }
     }
@@ -141,7 +147,8 @@ async fn check_object(aws: &Aws, region: &Region, bucket: &BucketName, key: &str
     let object = aws
         .object(region, bucket, key)
         .await
-        .map_err(|f| f.into_step_error(format!("look for s3://{bucket}/{key}")))?;
+        .map_err(|f| f.into_step_error(format!("look for s3://{bucket}/{}", shown(key))))?;
+    let key = shown(key);
     match object {
         None => Err(StepError::input("key", format!("there is no object s3://{bucket}/{key}"))),
         Some(object) if object.is_archived() => Err(StepError::input(
@@ -156,23 +163,40 @@ async fn check_object(aws: &Aws, region: &Region, bucket: &BucketName, key: &str
     }
 }
 
-async fn check_snapshots(aws: &Aws, record: Option<&Record>) -> Result<(), StepError> {
+/// The snapshots of the record, all of which are there, and none of which contradicts it unless the input names it.
+async fn check_snapshots(
+    aws: &Aws,
+    request: &RestoreRequest,
+    record: Option<&Record>,
+) -> Result<Vec<SnapshotId>, StepError> {
     let Some(record) = record else {
         return Err(StepError::input("imageId", "there is no record to tell which snapshots they were"));
     };
     let ids = record.survey.image.snapshot_ids();
+    if let Some(index) = request.trust_snapshots.iter().position(|trusted| !ids.contains(trusted)) {
+        let reason = "the record does not name it: only snapshots of the image can be trusted";
+        return Err(StepError::input(&format!("trustSnapshots[{index}]"), reason));
+    }
+    let account = aws.account().await.map_err(|f| f.into_step_error("find out the own account"))?;
     let found = aws.snapshots(aws.home(), &ids).await.map_err(|f| f.into_step_error("look at the snapshots"))?;
     for id in &ids {
-        match found.iter().find(|snapshot| &snapshot.snapshot_id == id) {
-            None => return Err(StepError::input("fromSnapshots", format!("snapshot {id} is gone"))),
-            Some(snapshot) if snapshot.state != "completed" => {
-                let reason = format!("snapshot {id} is `{}` and must be completed", snapshot.state);
-                return Err(StepError::input("fromSnapshots", reason));
-            }
-            Some(_) => {}
+        let Some(snapshot) = found.iter().find(|snapshot| &snapshot.snapshot_id == id) else {
+            return Err(StepError::input("fromSnapshots", format!("snapshot {id} is gone")));
+        };
+        if snapshot.state != "completed" {
+            let reason = format!("snapshot {id} is `{}` and must be completed", snapshot.state);
+            return Err(StepError::input("fromSnapshots", reason));
+        }
+        let contradicts = contradiction(record, snapshot, &account).filter(|_| !request.trust_snapshots.contains(id));
+        if let Some(why) = contradicts {
+            let reason = format!(
+                "snapshot {id} is not as the record has it: {why}; \
+                 if it is the right one all the same, add it to `trustSnapshots`"
+            );
+            return Err(StepError::input("fromSnapshots", reason));
         }
     }
-    Ok(())
+    Ok(ids)
 }
 
 /// A name that somebody else's image has would be refused by EC2, after everything else went well.

@@ -6,7 +6,7 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     copy::CopySubject,
     id::{ImageId, Region},
-    image::Difference,
+    image::{Difference, difference},
     item::Awaited,
     repair::{Survey, remaining_differences, repairs},
     turn::{LEAST_BUDGET, Turn},
@@ -33,6 +33,10 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CopySubject>) -> Resul
     differences.extend(unencrypted(&turn.subject, &after));
     if differences.is_empty() {
         turn.subject.notes.extend(wanted.notes);
+        if !wanted.not_restored.is_empty() {
+            let command = wanted.not_restored.command(&region, &image_id);
+            turn.subject.notes.push(format!("nothing becomes public by itself; to make it so: {command}"));
+        }
         return Ok(turn.done("available"));
     }
     // What could be put back and is not seen yet has to settle; the rest stays different.
@@ -77,10 +81,8 @@ fn unencrypted(subject: &CopySubject, made: &Survey) -> Vec<Difference> {
         return Vec::new();
     };
     let open = made.snapshots.iter().filter(|snapshot| !snapshot.encrypted);
-    open.map(|snapshot| Difference {
-        what: format!("{}.Encrypted", snapshot.snapshot_id),
-        expected: format!("with {key}"),
-        found: "not encrypted".into(),
+    open.map(|snapshot| {
+        difference(format!("{}.Encrypted", snapshot.snapshot_id), format!("with {key}"), "not encrypted")
     })
     .collect()
 }

@@ -7,10 +7,10 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     id::{ImageId, Region},
-    image::Difference,
+    image::{Difference, LaunchPermissions},
     item::Awaited,
     policy::CarryOver,
-    repair::{Survey, remaining_differences, repairs},
+    repair::{Repairs, Survey, remaining_differences, repairs},
     report::{Claim, Verdict},
     restore::RestoreSubject,
     turn::Turn,
@@ -25,7 +25,7 @@ const LONGEST_REASON: usize = 15_000;
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
-    /// `OK`, `WARNING` if there was no record to compare with, `FAILED` if something differs.
+    /// `OK`, `WARNING` if there was no record to compare with or something is not put back by itself, `FAILED` if something differs.
     pub verdict: Verdict,
     /// The run.
     pub run: String,
@@ -39,12 +39,26 @@ pub struct Output {
     pub original_id: Option<ImageId>,
     /// In what it differs from the original.
     pub differences: Vec<Difference>,
+    /// What is not put back by itself: a person decides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_restored: Vec<NotRestored>,
     /// What people should know.
     pub warnings: Vec<String>,
     /// Error of the execution, if it fails.
     pub error: Option<&'static str>,
     /// Cause of the execution, if it fails.
     pub cause: Option<String>,
+}
+
+/// What is not put back, and how a person puts it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotRestored {
+    /// What it is.
+    pub what: &'static str,
+    /// Why it is not put back.
+    pub why: String,
+    /// By which command it is.
+    pub command: String,
 }
 
 /// Finishes a restore.
@@ -56,29 +70,55 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
     let Some(Awaited { image_id, region }) = subject.awaited.clone() else {
         return Err(StepError::input("subject.awaited", "is missing"));
     };
-    let record = match &subject.record {
-        Some(place) => aws.record(place).await?,
-        None => None,
+    let (record, believed) = match &subject.record {
+        Some(place) if subject.trust_record => (aws.record_by_anybody(place).await?, true),
+        Some(place) => {
+            let record = aws.record(place).await?;
+            let own = record.as_ref().map(|record| aws.record_place(record.image_id())).transpose()?;
+            let believed = own.as_ref() == Some(place);
+            (record, believed)
+        }
+        None => (None, false),
     };
-    let Some(record) = record else {
+    let Some(mut record) = record else {
         return Ok(without_record(subject, image_id, region));
     };
-    let (differences, warnings) = put_back(aws, now, &record.survey, &image_id, &region).await?;
+    let mut not_restored = Vec::new();
+    if !believed {
+        let permissions = std::mem::take(&mut record.survey.launch_permissions);
+        let why = "the record is not the stack's own, and others may have written it: \
+                   restore with `trustRecord`, or give them by hand";
+        not_restored.extend(left_out(&permissions, why, &image_id, &region));
+    }
+    let (differences, wanted) = put_back(aws, now, &record.survey, &image_id, &region).await?;
+    let why = "nothing becomes public by itself: make it public by hand";
+    not_restored.extend(left_out(&wanted.not_restored, why, &image_id, &region));
     let failed = !differences.is_empty();
     let claim = claim(&image_id, &region);
     let cause = failed.then(|| cause(&subject.run.run, &claim, &record.survey.image.image_id, &differences));
     Ok(Output {
-        verdict: if failed { Verdict::Failed } else { Verdict::Ok },
+        verdict: match failed {
+            true => Verdict::Failed,
+            false if not_restored.is_empty() => Verdict::Ok,
+            false => Verdict::Warning,
+        },
         run: subject.run.run,
         image_id,
         region,
         claim,
         original_id: subject.original_id,
         differences,
-        warnings,
+        not_restored,
+        warnings: wanted.notes,
         error: failed.then_some("RestoredWithDifferences"),
         cause,
     })
+}
+
+/// What is said of launch permissions that are not put back, if there are any.
+fn left_out(permissions: &LaunchPermissions, why: &str, image_id: &ImageId, region: &Region) -> Option<NotRestored> {
+    let command = permissions.command(region, image_id);
+    (!permissions.is_empty()).then(|| NotRestored { what: "launch permissions", why: why.to_owned(), command })
 }
 
 fn claim(image_id: &ImageId, region: &Region) -> Claim {
@@ -107,6 +147,7 @@ fn without_record(subject: RestoreSubject, image_id: ImageId, region: Region) ->
         region,
         original_id: subject.original_id,
         differences: Vec::new(),
+        not_restored: Vec::new(),
         warnings: warnings.to_vec(),
         error: None,
         cause: None,
@@ -119,7 +160,7 @@ async fn put_back(
     source: &Survey,
     image_id: &ImageId,
     region: &Region,
-) -> Result<(Vec<Difference>, Vec<String>), StepError> {
+) -> Result<(Vec<Difference>, Repairs), StepError> {
     let all: BTreeSet<CarryOver> =
         [CarryOver::LaunchPermissions, CarryOver::Deprecation, CarryOver::DeregistrationProtection].into();
     let doing = format!("put back on {image_id} what restoring it lost");
@@ -134,7 +175,7 @@ async fn put_back(
         let left = format!("{image_id}, available");
         return Err(StepError::new(ErrorName::NotYetVisible, doing, reason).in_region(region).leaving(left));
     }
-    Ok((differences, wanted.notes))
+    Ok((differences, wanted))
 }
 
 async fn survey(aws: &Aws, region: &Region, image_id: &ImageId) -> Result<Survey, StepError> {

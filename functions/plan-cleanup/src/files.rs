@@ -19,6 +19,7 @@ use ami_backup_core::{
     failure::AwsFailure,
     id::BucketName,
     report::json_lines,
+    text::visible_json,
 };
 use futures_util::future::join;
 
@@ -135,7 +136,7 @@ fn next_part(
     let mut text = String::new();
     for line in lines {
         summary.add(&line);
-        text.push_str(&json(&line)?);
+        text.push_str(&visible_json(json(&line)?));
         text.push('\n');
         if line.action() != Action::Keep {
             going.push(line);

@@ -157,7 +157,8 @@ async fn with_snapshots(aws: &Aws, binned: Vec<ImageId>, known: &Known) -> Resul
     let mut recorded: BTreeMap<ImageId, BTreeSet<SnapshotId>> = BTreeMap::new();
     if !keys.is_empty() {
         let bucket = aws.settings().backup_bucket()?;
-        let texts = aws.read_texts(bucket, &keys).await.map_err(|f| f.into_step_error("read records of images"))?;
+        let texts =
+            aws.read_readable_texts(bucket, &keys).await.map_err(|f| f.into_step_error("read records of images"))?;
         // A record that cannot be read leaves its image unknown.
         for record in texts.iter().filter_map(|text| Record::from_text(text, "of an image in the Recycle Bin").ok()) {
             let image = record.survey.image;

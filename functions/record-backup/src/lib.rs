@@ -14,6 +14,7 @@ use ami_backup_core::{
     repair::Survey,
     report::{CaughtError, Leg, LegResult, Outcome, ReportLine, Verdict, leg_outcomes, lines, verdict},
     store::StoreSubject,
+    text::shown,
     turn::Turn,
 };
 use serde::{Deserialize, Serialize};
@@ -99,13 +100,13 @@ async fn open(aws: &Aws, now: Timestamp, item: &Item) -> Result<Output, StepErro
     refuse_if_nothing_can_be_done(aws, item, &survey).await?;
     let known = aws.record(&aws.record_place(&image_id)?).await?;
     let size_gib = survey.image.size_gib();
-    write_record(aws, &Record::opened(known, survey, now)).await?;
+    write_record(aws, &Record::opened(known, survey, &account(aws).await?, now)).await?;
     Ok(Output { legs: Some(legs(item, &image_id, size_gib)), result: None })
 }
 
 /// A leg that cannot be done fails by itself and is reported. If none can, nothing is begun.
 async fn refuse_if_nothing_can_be_done(aws: &Aws, item: &Item, survey: &Survey) -> Result<(), StepError> {
-    let account = aws.account().await.map_err(|f| f.into_step_error("find out the own account"))?;
+    let account = account(aws).await?;
     let (image, limit) = (&survey.image, aws.settings().store_limit_gb);
     let mut refusals = Vec::new();
     refusals.extend(item.policy.store.as_ref().map(|_| cannot_be_stored(image, &account, limit)));
@@ -173,7 +174,7 @@ async fn complete(aws: &Aws, now: Timestamp, item: &Item, outcomes: &Value) -> R
     let mut record = match aws.record(&aws.record_place(&image_id)?).await? {
         Some(record) => record,
         None => match survey(aws, &image_id).await? {
-            Some(survey) => Record::opened(None, survey, now),
+            Some(survey) => Record::opened(None, survey, &account(aws).await?, now),
             None => {
                 return Err(StepError::new(
                     ErrorName::Conflict,
@@ -197,7 +198,7 @@ async fn complete(aws: &Aws, now: Timestamp, item: &Item, outcomes: &Value) -> R
 fn note_what_no_image_holds(record: &Record, lines: &mut [ReportLine]) {
     let devices = record.survey.image.ephemeral_devices();
     if let (false, Some(line)) = (devices.is_empty(), lines.first_mut()) {
-        line.notes.push(format!("not backed up, because they are instance store: {}", devices.join(", ")));
+        line.notes.push(format!("not backed up, because they are instance store: {}", shown(&devices.join(", "))));
     }
 }
 
@@ -239,6 +240,10 @@ async fn write_outcome(aws: &Aws, item: &Item, lines: Vec<ReportLine>) -> Result
     let key = outcome_key(&item.run.attempt, item.item);
     aws.write_text(bucket, &key, text).await.map_err(|f| f.into_step_error(format!("write s3://{bucket}/{key}")))?;
     Ok(Output { legs: None, result: Some(result) })
+}
+
+async fn account(aws: &Aws) -> Result<String, StepError> {
+    aws.account().await.map_err(|f| f.into_step_error("find out the own account"))
 }
 
 async fn survey(aws: &Aws, image_id: &ImageId) -> Result<Option<Survey>, StepError> {

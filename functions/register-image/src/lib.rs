@@ -3,7 +3,7 @@
 
 use ami_backup_aws::{Aws, NewRegistration};
 use ami_backup_core::{
-    StepError, Timestamp,
+    ErrorName, StepError, Timestamp,
     adopt::{ImageStart, adopted, image_start},
     failure::FailureClass,
     item::Awaited,
@@ -59,10 +59,17 @@ async fn registration(
     let Some(place) = &subject.record else {
         return Err(StepError::input("subject.record", "is missing: it names the snapshots"));
     };
+    if subject.original_id.as_ref().map(|image_id| aws.record_place(image_id)).transpose()?.as_ref() != Some(place) {
+        return Err(StepError::input("subject.record", "is not the stack's own record of `originalId`"));
+    }
     let record = aws.record(place).await?;
     let missing = || StepError::input("subject.record", format!("s3://{}/{} is not there", place.bucket, place.key));
     let survey = record.ok_or_else(missing)?.survey;
     let image = survey.image;
+    if image.snapshot_ids() != subject.snapshots {
+        let reason = "the record names other snapshots than those that were found to be its own";
+        return Err(StepError::new(ErrorName::Conflict, format!("register {source} again"), reason));
+    }
     Ok(NewRegistration {
         name: subject.name.clone().unwrap_or_else(|| image_name(&format!("{}-registered", image.name), token)),
         description: image.description,

@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
+    input::{document, unreadable},
     item::Item,
     naming::{attempt_prefix, report_key},
     report::{Outcome, Remains, ReportLine, Verdict, cause, json_lines, reconcile, summary, unclaimed, verdict},
     selection::{ObjectPlace, Selection},
+    text::shown,
 };
 use serde::Serialize;
 
@@ -55,7 +57,7 @@ pub struct Counts {
 /// Reports on a run.
 ///
 /// # Errors
-/// `Defect` if the list of items is not there.
+/// `Defect` if the list of items is not there, `Conflict` if it is not that of this start.
 pub async fn handle(aws: &Aws, now: Timestamp, selection: Selection) -> Result<Output, StepError> {
     let bucket = aws.settings().backup_bucket()?.clone();
     let attempt = attempt_prefix(&selection.run, selection.started_at);
@@ -64,10 +66,12 @@ pub async fn handle(aws: &Aws, now: Timestamp, selection: Selection) -> Result<O
         .keys(&bucket, &format!("{attempt}outcomes/"))
         .await
         .map_err(|f| f.into_step_error("list the outcomes of the images"))?;
-    let texts =
-        aws.read_texts(&bucket, &keys).await.map_err(|f| f.into_step_error("read the outcomes of the images"))?;
+    let texts = aws
+        .read_readable_texts(&bucket, &keys)
+        .await
+        .map_err(|f| f.into_step_error("read the outcomes of the images"))?;
     // An outcome that cannot be read is one that is missing: its image is then reported as unreported.
-    let outcomes: Vec<Outcome> = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
+    let outcomes: Vec<Outcome> = texts.iter().filter_map(|text| document(text, "an outcome").ok()).collect();
     let (mut found, mut exports) = (BTreeMap::new(), None);
     for (number, (item, legs)) in (0..).zip(unclaimed(&items, &outcomes)) {
         let remains = if number < MOST_LOOKED_FOR {
@@ -110,12 +114,16 @@ async fn items(aws: &Aws, selection: &Selection) -> Result<Vec<Item>, StepError>
     let Some(place) = &selection.items else {
         return Ok(Vec::new());
     };
-    let name = format!("s3://{}/{}", place.bucket, place.key);
-    let broken = |reason: String| StepError::new(ErrorName::Defect, format!("read the items {name}"), reason);
+    let name = format!("s3://{}/{}", place.bucket, shown(&place.key));
     let text = aws
         .read_text(aws.home(), &place.bucket, &place.key)
         .await
         .map_err(|f| f.into_step_error(format!("read {name}")))?
-        .ok_or_else(|| broken("they are not there".into()))?;
-    serde_json::from_str(&text).map_err(|error| broken(error.to_string()))
+        .ok_or_else(|| StepError::new(ErrorName::Defect, format!("read the items {name}"), "they are not there"))?;
+    let items: Vec<Item> = document(&text, &name)?;
+    let ours = |item: &Item| item.run.run == selection.run && item.run.started_at == selection.started_at;
+    match items.iter().position(|item| !ours(item)) {
+        Some(index) => Err(unreadable(&name, &format!("[{index}].run: it is another run's item"))),
+        None => Ok(items),
+    }
 }

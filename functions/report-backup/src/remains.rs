@@ -7,6 +7,7 @@ use ami_backup_core::{
     export::ExportTask,
     failure::AwsFailure,
     id::{BucketName, ImageId, Region},
+    input::document,
     item::Item,
     naming::{TAG_RUN, TAG_SOURCE, predicted_object_key, store_claims_prefix},
     report::{Leg, LegPlace, Remains},
@@ -102,7 +103,7 @@ async fn is_claimed(
     let keys = aws.keys(claims, &store_claims_prefix(bucket, image)).await?;
     let Some(last) = keys.last() else { return Ok(false) };
     let text = aws.read_text(aws.home(), claims, last).await?;
-    let claim = text.and_then(|text| serde_json::from_str::<StoreClaim>(&text).ok());
+    let claim = text.and_then(|text| document::<StoreClaim>(&text, "a claim").ok());
     Ok(claim.is_some_and(|claim| claim.may_show_later(&item.run.run, now)))
 }
 

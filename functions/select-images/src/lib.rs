@@ -7,10 +7,11 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     id::BucketName,
+    input::document,
     item::Source,
     naming::{attempt_prefix, items_key, run_key},
     policy::{RunRequest, run_request},
-    selection::{Found, ObjectPlace, Selection, StartedRun},
+    selection::{Found, ObjectPlace, Selection, StartedRun, expires},
     tags::is_managed,
 };
 use serde::Deserialize;
@@ -33,6 +34,7 @@ pub struct Input {
 /// `InvalidInput` with the path of the field; `Conflict` if the run was started with other input.
 pub async fn handle(aws: &Aws, now: Timestamp, input: Input) -> Result<Selection, StepError> {
     let request = run_request(input.input, input.execution_name.as_deref(), aws.settings(), aws.home())?;
+    expires(request.policy.keep_days, now)?;
     check_regions(aws, &request).await?;
     check_bucket(aws, &request).await?;
     let bucket = aws.settings().backup_bucket()?;
@@ -70,14 +72,14 @@ async fn started_run(
     now: Timestamp,
 ) -> Result<Option<StartedRun>, StepError> {
     let key = run_key(&request.run);
-    if let Some(started) = read_run(aws, bucket, &key).await? {
+    if let Some(started) = read_run(aws, bucket, &key, now).await? {
         return started.resumed_by(&request).map(Some);
     }
     let sources = sources(aws, &request).await?;
     if sources.is_empty() {
         return Ok(None);
     }
-    let run = StartedRun::new(request.clone(), sources, now);
+    let run = StartedRun::new(request.clone(), sources, now)?;
     let first = aws
         .write_text_once(bucket, &key, to_json(&run)?)
         .await
@@ -86,21 +88,16 @@ async fn started_run(
         return Ok(Some(run));
     }
     // Another start of the same run was faster: its selection is the run's.
-    match read_run(aws, bucket, &key).await? {
+    match read_run(aws, bucket, &key, now).await? {
         Some(started) => started.resumed_by(&request).map(Some),
         None => Err(StepError::new(ErrorName::Transient, format!("read run {}", request.run), "it is there and gone")),
     }
 }
 
-async fn read_run(aws: &Aws, bucket: &BucketName, key: &str) -> Result<Option<StartedRun>, StepError> {
-    let text = aws
-        .read_text(aws.home(), bucket, key)
-        .await
-        .map_err(|f| f.into_step_error(format!("read s3://{bucket}/{key}")))?;
-    let unreadable = |error: serde_json::Error| {
-        StepError::new(ErrorName::Conflict, format!("read s3://{bucket}/{key}"), error.to_string())
-    };
-    text.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
+async fn read_run(aws: &Aws, bucket: &BucketName, key: &str, now: Timestamp) -> Result<Option<StartedRun>, StepError> {
+    let place = format!("s3://{bucket}/{key}");
+    let text = aws.read_text(aws.home(), bucket, key).await.map_err(|f| f.into_step_error(format!("read {place}")))?;
+    text.map(|text| document::<StartedRun>(&text, &place)?.checked(now, &place)).transpose()
 }
 
 /// A Region that does not exist is a typing error. One that is not enabled stops a person's run at

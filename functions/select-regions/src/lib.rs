@@ -8,6 +8,7 @@ use ami_backup_core::{
         run::{StartedCleanup, StartedRegions, started_key},
     },
     id::BucketName,
+    input::document,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -66,8 +67,5 @@ async fn started(aws: &Aws, bucket: &BucketName, request: CleanupRequest) -> Res
     }
     let text = aws.read_text(aws.home(), bucket, &key).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
     let gone = || StepError::new(ErrorName::Transient, format!("read {name}"), "it is there and gone");
-    let unreadable =
-        |error: serde_json::Error| StepError::new(ErrorName::Conflict, format!("read {name}"), error.to_string());
-    let started: StartedCleanup = serde_json::from_str(&text.ok_or_else(gone)?).map_err(unreadable)?;
-    started.resumed_by(&request)
+    document::<StartedCleanup>(&text.ok_or_else(gone)?, &name)?.resumed_by(&request)
 }

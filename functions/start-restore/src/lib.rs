@@ -10,6 +10,7 @@ use ami_backup_core::{
     naming::image_name,
     restore::{Method, RestoreSubject},
     tags::{Tags, identity_tags, planned_tags},
+    text::shown,
     turn::{Look, Turn, budget},
 };
 
@@ -26,13 +27,13 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
         return Err(StepError::input("subject", "needs `bucket`, `key` and the method OBJECT"));
     };
     let region = subject.region.clone();
-    let doing = format!("restore s3://{bucket}/{key}");
+    let doing = format!("restore s3://{bucket}/{}", shown(&key));
     let look = Look::new(aws.settings(), &doing, &region, now);
     let (source, parameters) = (subject.source(), subject.parameters());
     let found = aws
         .images_of_run(&region, &subject.run.run, &source)
         .await
-        .map_err(|f| f.into_step_error(format!("look for the image restored from s3://{bucket}/{key}")))?;
+        .map_err(|f| f.into_step_error(format!("look for the image restored from s3://{bucket}/{}", shown(&key))))?;
     match image_start(&subject.identity(&source, &parameters), &found)? {
         ImageStart::Adopt(image) => {
             turn.subject.awaited = Some(Awaited { image_id: image.image_id.clone(), region: region.clone() });
@@ -43,6 +44,7 @@ pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<RestoreSubject>) -> Re
             turn.may_create(&look)?;
             check_object(aws, subject, &doing).await?;
             let record = match &subject.record {
+                Some(place) if subject.trust_record => aws.record_by_anybody(place).await?,
                 Some(place) => aws.record(place).await?,
                 None => None,
             };
@@ -71,7 +73,11 @@ async fn check_object(aws: &Aws, subject: &RestoreSubject, doing: &str) -> Resul
     let (Some(bucket), Some(key)) = (&subject.bucket, &subject.key) else {
         return Err(refuse("there is no object to restore from"));
     };
-    match aws.object(&subject.region, bucket, key).await.map_err(|f| f.into_step_error(format!("look for {key}")))? {
+    match aws
+        .object(&subject.region, bucket, key)
+        .await
+        .map_err(|f| f.into_step_error(format!("look for {}", shown(key))))?
+    {
         None => Err(refuse("the object is not there")),
         Some(object) if object.is_archived() => {
             Err(refuse("the object is archived: restore it in S3 first, for longer than the image takes"))

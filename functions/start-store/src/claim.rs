@@ -5,6 +5,7 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     id::BucketName,
+    input::{document, unreadable},
     naming::{store_claim_key, store_claims_prefix},
     store::{StoreClaim, StoreSubject, next_claim},
 };
@@ -50,11 +51,8 @@ async fn last_claim(aws: &Aws, bucket: &BucketName, prefix: &str) -> Result<Opti
     let name = format!("s3://{bucket}/{key}");
     let read = aws.read_text(aws.home(), bucket, key).await.map_err(|f| f.into_step_error(format!("read {name}")))?;
     let number = key.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(".json")).and_then(|n| n.parse().ok());
-    let claim = read.and_then(|text| serde_json::from_str(&text).ok());
-    let broken = || {
-        StepError::new(ErrorName::Conflict, format!("read {name}"), "it is no claim on storing an image")
-            .in_region(aws.home())
-    };
+    let broken = || unreadable(&name, "it is no claim on storing an image").in_region(aws.home());
+    let claim: Option<StoreClaim> = read.map(|text| document(&text, &name)).transpose()?;
     number.zip(claim).map(Some).ok_or_else(broken)
 }
 

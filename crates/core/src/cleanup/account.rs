@@ -328,7 +328,7 @@ impl Snapshot {
 
 /// The image that a snapshot was made for, by what CreateImage and CopyImage write into its description. Of a copy only
 /// the first image is in this Region.
-fn made_for(description: &str) -> Option<ImageId> {
+pub(crate) fn made_for(description: &str) -> Option<ImageId> {
     let after = match description.strip_prefix("Created by CreateImage(") {
         Some(rest) => rest.split_once(") for ")?.1,
         None => description.strip_prefix("Copied for DestinationAmi ")?,

@@ -221,10 +221,8 @@ fn check_families(families: &[FamilyRule]) -> Result<(), StepError> {
 }
 
 fn floors(asked: BTreeMap<String, u64>) -> Result<BTreeMap<Source, u64>, StepError> {
-    let one = |(name, floor): (String, u64)| {
-        let source = serde_json::from_value(Value::String(name.clone()));
-        source.map(|source| (source, floor)).map_err(|error| StepError::input(&format!("floors.{name}"), error))
-    };
+    let one =
+        |(name, floor): (String, u64)| input::word(&format!("floors.{name}"), &name).map(|source| (source, floor));
     asked.into_iter().map(one).collect()
 }
 

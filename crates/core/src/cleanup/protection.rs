@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::StepError, image::ImageFacts, tags::Tags};
+use crate::{error::StepError, image::ImageFacts, tags::Tags, text::shown};
 
 /// A tag that keeps what carries it: `Key` with any value, or `Key=value`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ impl fmt::Display for Tool {
             Self::LifecycleManager => f.write_str("Data Lifecycle Manager"),
             Self::ImageBuilder => f.write_str("EC2 Image Builder"),
             Self::Marketplace => f.write_str("the Marketplace"),
-            Self::Service(tag) => write!(f, "the service that wrote the tag {tag}"),
+            Self::Service(tag) => write!(f, "the service that wrote the tag {}", shown(tag)),
         }
     }
 }

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{protection::Tool, retention::Class, usage::Use};
-use crate::id::{ImageId, SnapshotId};
+use crate::{
+    id::{ImageId, SnapshotId},
+    text::{shown, visible},
+};
 
 /// Why something stays, or goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,22 +213,22 @@ impl fmt::Display for Reason {
             Self::NotOurs => f.write_str("ami-backup did not make it"),
             Self::ManagedBy(tool) => write!(f, "{tool} looks after it"),
             Self::NoFamily => f.write_str("no rule of `families` fits it"),
-            Self::KeepTag(tag) => write!(f, "the tag {tag} keeps it"),
-            Self::Protected(how) => write!(f, "deregistration protection is {how}"),
+            Self::KeepTag(tag) => write!(f, "the tag {} keeps it", shown(tag)),
+            Self::Protected(how) => write!(f, "deregistration protection is {}", shown(how)),
             Self::Public => f.write_str("it is public"),
-            Self::SharedWith(who) => write!(f, "it is shared with {who}"),
-            Self::Locked(how) => write!(f, "it is locked ({how})"),
+            Self::SharedWith(who) => write!(f, "it is shared with {}", shown(who)),
+            Self::Locked(how) => write!(f, "it is locked ({})", shown(how)),
             Self::InUse(usage) => write!(f, "{usage} uses it"),
             Self::Launched(at) => write!(f, "it was launched on {at}"),
             Self::Backs(image) => write!(f, "{image} is on it"),
             Self::BlocksRecoveryPoint(image) => {
                 write!(f, "{image} is on it, and so its recovery point in AWS Backup cannot expire and costs money")
             }
-            Self::State(state) => write!(f, "it is {state}"),
+            Self::State(state) => write!(f, "it is {}", shown(state)),
             Self::NoAge => f.write_str("nothing says how old it is"),
             Self::NoExpiry => f.write_str("no date is written on it and the policy has no retention"),
             Self::Never => f.write_str("it never expires by what is written on it"),
-            Self::UnreadableExpiry(text) => write!(f, "its expiry tag `{text}` is no date"),
+            Self::UnreadableExpiry(text) => write!(f, "its expiry tag `{}` is no date", shown(text)),
             Self::NotBefore(at) => write!(f, "it does not expire before {at}"),
             Self::Young { days } => write!(f, "it is younger than {days} days"),
             Self::AmongNewest { of } => write!(f, "it is among the newest {of} of its family"),
@@ -235,11 +238,11 @@ impl fmt::Display for Reason {
             Self::LastGood => f.write_str("it is the last good backup of its family"),
             Self::NewerThanLastGood => f.write_str("it is newer than the last good backup of its family"),
             Self::NoneVerified => f.write_str("its family has no verified backup"),
-            Self::NoObject(why) => write!(f, "its object in the bucket is required: {why}"),
+            Self::NoObject(why) => write!(f, "its object in the bucket is required: {}", visible(why)),
             Self::Changed(what) => write!(f, "its {what} changed since the plan was made"),
             Self::NoReplacement(None) => f.write_str("the plan names no backup that replaces it"),
             Self::NoReplacement(Some(image)) => write!(f, "{image}, which was to replace it, does not any more"),
-            Self::CannotTell(why) => write!(f, "cannot tell whether it is in use: {why}"),
+            Self::CannotTell(why) => write!(f, "cannot tell whether it is in use: {}", visible(why)),
             Self::OverLimit { limit } => write!(f, "it is due; the limit of {limit} for one run is reached"),
             Self::NotOfAnImage => f.write_str("nothing says that it was made for an image"),
             Self::ImageExists(image) => write!(f, "{image}, for which it was made, exists"),
@@ -252,7 +255,7 @@ impl fmt::Display for Reason {
             }
             Self::PastRetention => f.write_str("retention keeps newer ones"),
             Self::Expired(at) => write!(f, "it expired on {at}"),
-            Self::Broken(state) => write!(f, "it ended {state} and is no backup"),
+            Self::Broken(state) => write!(f, "it ended {} and is no backup", shown(state)),
             Self::WithImage(image) => write!(f, "{image} is on it and goes"),
             Self::LeftOver(image) => write!(f, "it was to go with {image}, which went"),
             Self::Orphan { image, seen } => write!(f, "{image}, for which it was made, is gone; seen so since {seen}"),

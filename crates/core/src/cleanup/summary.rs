@@ -6,7 +6,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{account::Source, judge::Action, note::Note, plan::Line, policy::CleanupRequest};
-use crate::id::Region;
+use crate::{
+    id::Region,
+    text::{shown, visible},
+};
 
 /// Version of the schema that is written.
 pub const SCHEMA: u32 = 1;
@@ -222,7 +225,8 @@ impl Summary {
         for family in &self.too_old {
             writeln!(
                 text,
-                "\nWarning: the newest good backup of {family} is too old: only that it is the last keeps it."
+                "\nWarning: the newest good backup of {} is too old: only that it is the last keeps it.",
+                shown(family)
             )?;
         }
         self.write_notes(text)?;
@@ -232,10 +236,10 @@ impl Summary {
         }
         for line in going {
             let name = match line {
-                Line::Image(image) => format!(" {}", image.name),
+                Line::Image(image) => format!(" {}", shown(&image.name)),
                 Line::Snapshot(_) => String::new(),
             };
-            let reasons: Vec<&str> = line.reasons().iter().map(|reason| reason.text.as_str()).collect();
+            let reasons: Vec<String> = line.reasons().iter().map(|reason| visible(&reason.text)).collect();
             writeln!(text, "  {:<15} {}{name}: {}", line.action().as_str(), line.id(), reasons.join("; "))?;
         }
         writeln!(text, "\nWhat stays, by reason (one thing can have several)")?;
@@ -333,6 +337,33 @@ mod tests {
         assert_eq!(by(&summary.images), ["among-newest 1", "keep-tag 1", "last-good 1", "public 1"]);
         assert_eq!(by(&summary.snapshots), ["backs-an-image 2"]);
         assert_eq!(going.len(), 2);
+    }
+
+    /// 72. A plan shows what it repeats.
+    #[test]
+    fn a_plan_hides_nothing() {
+        let hostile = format!("\u{1b}[2J\u{202e}{}\n  nothing", "x".repeat(1_000));
+        let mut account = three();
+        account.images.iter_mut().for_each(|image| image.name = hostile.clone());
+        let (mut summary, going) = summed(&account, json!({}));
+        summary.too_old.push(hostile.clone());
+        let table = summary.table(&going);
+        assert!(table.chars().all(|c| c == '\n' || c == '…' || c == ' ' || c.is_ascii_graphic()), "{table}");
+        assert!(table.contains("\\u{1b}[2J\\u{202e}x") && !table.contains("\n  nothing"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() < 500), "{table}");
+        let tag = || hostile.clone();
+        for reason in [
+            Reason::KeepTag(tag()),
+            Reason::SharedWith(tag()),
+            Reason::UnreadableExpiry(tag()),
+            Reason::ManagedBy(crate::cleanup::protection::Tool::Service(tag())),
+            Reason::State(tag()),
+            Reason::Broken(tag()),
+        ] {
+            let text = reason.to_string();
+            assert!(text.chars().all(|c| c == '…' || c == ' ' || c.is_ascii_graphic()), "{text}");
+            assert!(text.chars().count() < 300, "{text}");
+        }
     }
 
     /// 66. A last good backup that is older than the policy keeps is said to be too old.

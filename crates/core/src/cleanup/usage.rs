@@ -12,6 +12,7 @@ use super::note::{Note, quoted};
 use crate::{
     id::{ImageId, SnapshotId, Typed},
     image::OddImage,
+    text::shown,
 };
 
 /// What the name of an image begins with that stands for whichever image a parameter names at the moment.
@@ -95,7 +96,7 @@ pub struct Use {
 
 impl fmt::Display for Use {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.by.as_str(), self.id)
+        write!(f, "{} {}", self.by.as_str(), shown(&self.id))
     }
 }
 
