@@ -8,6 +8,7 @@ use ami_backup_core::{
     cleanup::{
         account::{Account, BinRule, BinnedImage, Image, Readings, Snapshot, Source},
         run::{Known, RegionWork},
+        summary::Removed,
         usage::{User, Uses, VersionsInUse},
     },
     failure::AwsFailure,
@@ -55,6 +56,8 @@ pub(crate) async fn read(aws: &Aws, work: &RegionWork, known: &Known) -> Result<
         binned,
         objects,
         orphans_since: known.orphans_since.clone(),
+        left_over: BTreeMap::new(),
+        removed_before: Removed::default(),
         readings,
         last_readings: known.readings.clone(),
     })
