@@ -1,23 +1,27 @@
-# The whole interface of the project: `make` alone lists it.
-#
-# Every cargo invocation has the same shape (--workspace), because another selection of packages has other features
-# and would compile the EC2 client again, for minutes.
+# The whole interface of the project: `make` alone lists it, with what each target costs on two idle cores once the project
+# is built. What the first build costs, and why, is in docs/build.md.
 
 PYTHON ?= python3
 CARGO ?= cargo
 BIN := .venv/bin
 SAM_BIN := .venv-sam/bin
 
+# One job more than there are cores: the EC2 client is one long job in one thread, which cargo would begin among the last.
+export CARGO_BUILD_JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
+
 .DEFAULT_GOAL := help
-.PHONY: help build test lint fmt demo demo-cleanup local local-down simulator invoke invoke-all machines partial faults simulate \
-	planted mutants features bench package clean \
+# The decisions, and the rules about files.
+WITHOUT_SDK := --package ami-backup-core --package ami-backup-contract
+
+.PHONY: help build check test lint fmt demo demo-cleanup local local-down simulator invoke invoke-all machines partial faults simulate \
+	planted mutants features bench bench-loop package clean \
 	lint-rust lint-template lint-machines lint-python test-rust test-wire test-local
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-build: ## Compile everything (the first time takes minutes: the EC2 client is large)
-	$(CARGO) build --workspace --locked
+build: ## Compile what the local stack runs (the first time about 7 minutes: the EC2 client is large)
+	$(CARGO) build --workspace --locked --bin functions --bin simulated-aws
 
 demo: build .venv/ready ## Back up an instance and an image in all three ways and bring one back, against a simulated AWS
 	$(BIN)/python -m local.demo
@@ -51,10 +55,11 @@ faults: build .venv/ready ## Lose a reply in every function that changes somethi
 	@$(BIN)/python -m local.faults
 
 SEEDS ?= 10000
-simulate: build ## Every fault, one by one and at random, on a virtual clock (minutes); SEEDS=1000, or SEED=7 to replay one
+simulate: ## The fault simulation: every fault, one by one and at random, on a virtual clock (10 minutes); SEEDS=1000, or SEED=7 to replay one
+	$(CARGO) build --config tests/simulation/profile.toml --workspace --locked --bin simulate
 	@target/debug/simulate $(if $(SEED),--seed $(SEED),$(if $(SCENARIO),--scenario $(SCENARIO) --faults '$(or $(FAULTS),[])',--seeds $(SEEDS)))
 
-planted: build ## Plant faults in the product, one at a time, and see by what the simulation finds each (half an hour)
+planted: ## Plant faults in the product, one at a time, and see by what the simulation finds each (half an hour)
 	$(PYTHON) tests/simulation/planted.py
 
 mutants: ## Break the decisions in crates/core in every small way and see the tests notice (an hour; installs cargo-mutants)
@@ -64,13 +69,21 @@ mutants: ## Break the decisions in crates/core in every small way and see the te
 features: build .venv/ready ## Run the small machines that the engine is held against on the local engine too, and compare
 	@$(BIN)/python -m local.features
 
+bench-loop: build .venv/ready ## Time what a change costs: a line changed in core, in a function, in the simulator, and none (a quarter of an hour)
+	@$(BIN)/python -m local.bench_loop
+
 bench: build .venv-bench/ready ## Time the plan of a clean-up over a large account, next to Cloud Custodian on the same account (a quarter of an hour)
 	$(CARGO) build --release --workspace --locked --bin plan-cleanup
 	@.venv-bench/bin/python -m local.bench
 
-test: test-rust test-wire test-local ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own
+check: ## Format, clippy and tests of the decisions in core, and the rules about files: nothing here waits for the SDK (20 seconds)
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy $(WITHOUT_SDK) --all-targets --locked -- -D warnings
+	$(CARGO) test $(WITHOUT_SDK) --lib --test contract --locked
 
-test-rust: build
+test: test-rust test-wire test-local ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own (1 minute)
+
+test-rust:
 	$(CARGO) test --workspace --locked
 
 test-wire: build .venv/ready

@@ -110,7 +110,8 @@ fn newest(more: Value) -> Value {
 fn plan(outcome: &Outcome) -> BTreeMap<String, Value> {
     let parts = outcome.things.iter().filter(|thing| thing.kind == "object" && thing.id.contains("/plan-"));
     let lines = parts.flat_map(|part| {
-        let body = part.detail.find("{\"kind\"").map(|at| part.detail[at..].to_owned()).unwrap_or_default();
+        let detail = part.detail();
+        let body = detail.find("{\"kind\"").map(|at| detail[at..].to_owned()).unwrap_or_default();
         body.lines().map(|line| serde_json::from_str::<Value>(line).expect("a line")).collect::<Vec<_>>()
     });
     let id = |line: &Value| line["imageId"].as_str().or(line["snapshotId"].as_str()).unwrap_or_default().to_owned();
@@ -180,7 +181,7 @@ fn case_2_an_image_that_another_account_uses_stays() {
     let outcome = cleaned(account(vec![image(1, 1), image(2, 2), shared], json!({})), newest(json!({})));
     assert!(said(&outcome, &ami(3)).contains("shared"), "{}", said(&outcome, &ami(3)));
     let kept = outcome.things.find("image", &ami(3)).expect("it stays");
-    assert!(kept.detail.contains(OTHER), "its permission stays too");
+    assert!(kept.detail().contains(OTHER), "its permission stays too");
     let instance = json!({
         "region": "us-east-1", "id": "i-0a1b2c3d4e5f60009", "state": "running", "imageId": ami(3),
         "launchTime": days_ago(9).to_string(), "volumes": [],

@@ -22,6 +22,10 @@ TRIALS = (("--random-only", "--seeds", "150"), ("--seeds", "0"), ("--random-only
 TESTS = ("harness", "functions")
 
 
+# As `make simulate` builds it.
+BUILD = ("cargo", "build", "--config", "tests/simulation/profile.toml", "--workspace", "--locked", "--bin", "simulate")
+
+
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Run a command in the project."""
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -76,7 +80,7 @@ def main() -> None:
         if applied.returncode != 0:
             sys.exit(f"{path.name} does not apply any more: {applied.stderr}")
         try:
-            built = run("cargo", "build", "--workspace", "--locked")
+            built = run(*BUILD)
             if built.returncode != 0:
                 sys.exit(f"{path.name} does not compile: {built.stderr[-2000:]}")
             tries = (run("target/debug/simulate", "--failures", str(FAILURES), *trial).stdout for trial in TRIALS)
@@ -86,7 +90,7 @@ def main() -> None:
         missed += not how
         print(f"| {path.stem} | {why} | {how.replace('|', '/') or '**nothing**'} |", flush=True)
     print(f"\n{len(patches) - missed} of {len(patches)} planted faults found", flush=True)
-    run("cargo", "build", "--workspace", "--locked")
+    run(*BUILD)
     sys.exit(1 if missed else 0)
 
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -56,8 +56,8 @@ struct Inner {
     s3: Mutex<BTreeMap<Region, aws_sdk_s3::Client>>,
     auto_scaling: Mutex<BTreeMap<Region, aws_sdk_autoscaling::Client>>,
     rbin: Mutex<BTreeMap<Region, aws_sdk_rbin::Client>>,
-    sns: aws_sdk_sns::Client,
-    sts: aws_sdk_sts::Client,
+    sns: OnceLock<aws_sdk_sns::Client>,
+    sts: OnceLock<aws_sdk_sts::Client>,
 }
 
 impl Aws {
@@ -73,13 +73,10 @@ impl Aws {
     }
 
     fn with(config: SdkConfig, home: Region, settings: Settings, partition: Option<RetryPartition>) -> Self {
-        let (mut sns, mut sts) =
-            (aws_sdk_sns::config::Builder::from(&config), aws_sdk_sts::config::Builder::from(&config));
-        sns.set_retry_partition(partition.clone());
-        sts.set_retry_partition(partition.clone());
         Self(Arc::new(Inner {
-            sns: aws_sdk_sns::Client::from_conf(sns.build()),
-            sts: aws_sdk_sts::Client::from_conf(sts.build()),
+            // Made when first used, like the others: most functions never do.
+            sns: OnceLock::new(),
+            sts: OnceLock::new(),
             ec2: Mutex::default(),
             s3: Mutex::default(),
             auto_scaling: Mutex::default(),
@@ -171,12 +168,20 @@ impl Aws {
 
     /// SNS in the home Region.
     pub(crate) fn sns(&self) -> &aws_sdk_sns::Client {
-        &self.0.sns
+        self.0.sns.get_or_init(|| {
+            let mut config = aws_sdk_sns::config::Builder::from(&self.0.config);
+            config.set_retry_partition(self.0.partition.clone());
+            aws_sdk_sns::Client::from_conf(config.build())
+        })
     }
 
     /// STS in the home Region.
     pub(crate) fn sts(&self) -> &aws_sdk_sts::Client {
-        &self.0.sts
+        self.0.sts.get_or_init(|| {
+            let mut config = aws_sdk_sts::config::Builder::from(&self.0.config);
+            config.set_retry_partition(self.0.partition.clone());
+            aws_sdk_sts::Client::from_conf(config.build())
+        })
     }
 
     /// One attempt instead of three, for creating calls that take no client token: when a reply is

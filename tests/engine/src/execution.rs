@@ -139,11 +139,28 @@ fn undefined(error: QueryError) -> Failure {
 
 /// A payload that is small enough to be handed on.
 fn within_limit(value: Value, what: &str) -> Result<Value, Failure> {
-    let bytes = value.to_string().len();
+    let bytes = json_bytes(&value);
     if bytes <= MOST_PAYLOAD_BYTES {
         return Ok(value);
     }
     Err(Failure::new("States.DataLimitExceeded", format!("{what} has {bytes} bytes, more than {MOST_PAYLOAD_BYTES}")))
+}
+
+/// How long a value is as JSON. Counted as it is written, into nothing: every state asks twice.
+fn json_bytes(value: &Value) -> usize {
+    struct Counted(usize);
+    impl std::io::Write for Counted {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counted = Counted(0);
+    // Nothing in a value, and nothing that only counts, refuses.
+    serde_json::to_writer(&mut counted, value).map_or(usize::MAX, |()| counted.0)
 }
 
 fn below(place: &str, name: &str) -> String {

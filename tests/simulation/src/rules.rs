@@ -479,9 +479,9 @@ pub fn nothing_of_others_is_changed(before: &Things, after: &Things, touched: &T
         // What is on its way changes by itself.
         .filter(|thing| thing.is_good())
         .filter_map(|thing| match after.find(thing.kind, &thing.id) {
-            Some(now) if now.detail == thing.detail => None,
+            Some(now) if now.is_as(thing) => None,
             Some(now) => {
-                Some(format!("{} {} was changed: {} became {}", thing.kind, thing.id, thing.detail, now.detail))
+                Some(format!("{} {} was changed: {} became {}", thing.kind, thing.id, thing.detail(), now.detail()))
             }
             None => Some(format!("{} {} is gone", thing.kind, thing.id)),
         })
@@ -593,7 +593,8 @@ pub fn quotas_are_respected(calls: &[Call], made: &[Made]) -> Vec<String> {
 
 /// In the end there is what there would be without faults, and nothing else.
 pub fn the_promise_is_kept(before: &Things, expected: &Things, things: &Things) -> Vec<String> {
-    let known: BTreeSet<&str> = before.iter().flat_map(|thing| hexadecimal(&thing.detail)).collect();
+    let details: Vec<String> = before.iter().map(Thing::detail).collect();
+    let known: BTreeSet<&str> = details.iter().flat_map(|detail| hexadecimal(detail)).collect();
     let (wanted, found) = (texts(expected, &known), texts(things, &known));
     let missing = less(&wanted, &found).into_iter().map(|text| format!("missing in the end: {text}"));
     missing.chain(less(&found, &wanted).into_iter().map(|text| format!("too much in the end: {text}"))).collect()
@@ -603,11 +604,12 @@ pub fn the_promise_is_kept(before: &Things, expected: &Things, things: &Things) 
 /// made of them, are left out: in another order of events the same things have other ids.
 fn texts(things: &Things, known: &BTreeSet<&str>) -> BTreeMap<String, usize> {
     let mut texts = BTreeMap::new();
-    for thing in things.iter().filter(|thing| !["runs/", "cleanups/"].iter().any(|one| thing.text.contains(one))) {
-        let mut made: Vec<&str> = hexadecimal(&thing.text).filter(|digits| !known.contains(digits)).collect();
+    let is_paper = |text: &String| ["runs/", "cleanups/"].iter().any(|one| text.contains(one));
+    for text in things.iter().map(Thing::text).filter(|text| !is_paper(text)) {
+        let mut made: Vec<&str> = hexadecimal(&text).filter(|digits| !known.contains(digits)).collect();
         // Digits of a token are in a name too: the whole token first.
         made.sort_by_key(|digits| std::cmp::Reverse(digits.len()));
-        let text = made.into_iter().fold(thing.text.clone(), |text, digits| text.replace(digits, "#"));
+        let text = made.into_iter().fold(text.clone(), |text, digits| text.replace(digits, "#"));
         *texts.entry(text).or_default() += 1;
     }
     texts
