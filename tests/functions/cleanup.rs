@@ -530,11 +530,10 @@ async fn a_snapshot_that_was_shared_meanwhile_stays() {
 async fn an_image_that_retention_wants_by_then_stays() {
     let stage = furnished();
     let turn = planned(&stage).await;
-    // Of the two newest, one is removed by hand: the next oldest take its place.
+    // Of the two newest, one is removed by hand: the next oldest takes its place.
     stage.simulator.world().deregister("ami-0a1b2c3d4e5f60032");
-    stage.simulator.world().deregister("ami-0a1b2c3d4e5f60033");
     let turn = applied(&stage, turn).await;
     let outcomes = lines(&stage, &format!("{}outcomes/00000.jsonl", prefix(&turn))).await;
-    assert_eq!(outcomes["ami-0a1b2c3d4e5f60034"], "KEPT among-newest", "{outcomes:?}");
+    assert_eq!(outcomes["ami-0a1b2c3d4e5f60033"], "KEPT among-newest", "{outcomes:?}");
     assert_eq!(outcomes[OLDEST], "DONE");
 }
