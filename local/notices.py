@@ -12,6 +12,8 @@ from .stack import Stack
 
 # The command that ask-approval has in its notice, once for each answer.
 _TOKEN = re.compile(r"--task-token '([^']+)'")
+# In the command that agrees: which plan it is.
+_PLAN = re.compile(r'"plan": "([^"]+)"')
 # Who asked has gone on without the answer, or has it.
 _NOT_ASKED_ANY_MORE = ("TaskDoesNotExist", "TaskTimedOut", "InvalidToken")
 
@@ -20,6 +22,12 @@ def token_in(message: str) -> str | None:
     """The token by which a notice is answered, if it asks."""
     found = _TOKEN.search(message)
     return found.group(1) if found else None
+
+
+def answer(message: str, approval: dict[str, Any]) -> str:
+    """An answer to a notice that asks: an agreement names the plan that the notice is about."""
+    plan = _PLAN.search(message)
+    return json.dumps({**approval, "plan": plan.group(1)} if plan and approval["approved"] else approval)
 
 
 class Mailbox:
@@ -49,7 +57,7 @@ class Person:
     def __init__(self, states: Any, mailbox: Mailbox, approval: dict[str, Any]) -> None:
         self._states = states
         self._mailbox = mailbox
-        self._approval = json.dumps(approval)
+        self._approval = approval
         self.answered = 0
         mailbox.new()
 
@@ -60,7 +68,7 @@ class Person:
             if token is None:
                 continue
             try:
-                self._states.send_task_success(taskToken=token, output=self._approval)
+                self._states.send_task_success(taskToken=token, output=answer(notice["Message"], self._approval))
             except ClientError as error:
                 if error.response["Error"]["Code"] not in _NOT_ASKED_ANY_MORE:
                     raise

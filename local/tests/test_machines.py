@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from local import machines
-from local.notices import Person, token_in
+from local.notices import Person, answer, token_in
 
 # As ask-approval words it.
 NOTICE = """Clean-up r would do something with 5 images and snapshots in us-east-1, and asks first:
@@ -17,7 +17,7 @@ the policy has `approval`.
 
 To apply it, with your name:
 aws stepfunctions send-task-success --task-token 't-1' \\
-  --task-output '{"approved": true, "by": "me"}'
+  --task-output '{"approved": true, "plan": "d1", "by": "me"}'
 
 To refuse it:
 aws stepfunctions send-task-success --task-token 't-1' \\
@@ -85,6 +85,10 @@ class Answers(unittest.TestCase):
         for _ in range(3):
             person.look()
         self.assertEqual((person.answered, states.answers), (1, [("t-1", {"approved": False, "by": "operator"})]))
+
+    def test_an_agreement_names_the_plan_of_the_notice(self) -> None:
+        agreed = json.loads(answer(NOTICE, {"approved": True, "by": "operator"}))
+        self.assertEqual(agreed, {"approved": True, "by": "operator", "plan": "d1"})
 
     def test_what_lay_there_before_is_not_answered(self) -> None:
         states = States("t-1")

@@ -1,4 +1,4 @@
-"""Plants each fault of `planted/` in the product, one at a time, and sees whether the simulation finds it.
+"""Plants each fault of `planted/` in the product, one at a time, and sees whether the simulation finds it, or else a test.
 
 Each patch begins with a line that says what it breaks. The tree is put back after each, also after an interrupt. The
 table goes to standard output, as Markdown.
@@ -17,6 +17,9 @@ PLANTED = ROOT / "tests/simulation/planted"
 FAILURES = 5
 # What is tried, one after the other, until something fails: some seeds, every fault by itself, many seeds.
 TRIALS = (("--random-only", "--seeds", "150"), ("--seeds", "0"), ("--random-only", "--from", "150", "--seeds", "3000"))
+
+# The cases of whole runs and those of single functions, for what the simulation does not find.
+TESTS = ("harness", "functions")
 
 
 # As `make simulate` builds it.
@@ -49,6 +52,17 @@ def found(output: str) -> str:
     return "; ".join(how) + (f": {reason}" if reason and not rights else "")
 
 
+def failing() -> str:
+    """The tests that notice, in words; empty if none does."""
+    for suite in TESTS:
+        output = run("cargo", "test", "--workspace", "--locked", "--test", suite).stdout
+        names = re.findall(r"^test (\S+) \.\.\. FAILED$", output, re.MULTILINE)
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            return f"the test `{names[0]}`{more}"
+    return ""
+
+
 def main() -> None:
     """Try all patches, or those whose names contain one of the arguments."""
     if run("git", "diff", "--quiet", "HEAD").returncode != 0:
@@ -70,7 +84,7 @@ def main() -> None:
             if built.returncode != 0:
                 sys.exit(f"{path.name} does not compile: {built.stderr[-2000:]}")
             tries = (run("target/debug/simulate", "--failures", str(FAILURES), *trial).stdout for trial in TRIALS)
-            how = next(filter(None, map(found, tries)), "")
+            how = next(filter(None, map(found, tries)), "") or failing()
         finally:
             run("git", "apply", "--reverse", str(path))
         missed += not how

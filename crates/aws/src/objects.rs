@@ -145,6 +145,20 @@ impl Aws {
             }
         });
         let texts: Vec<Option<String>> = reads.buffered(READS_AT_ONCE).try_collect().await?;
+    /// The texts of objects of the home Region with their keys, without those that are not there.
+    ///
+    /// # Errors
+    /// The first refusal of S3.
+    pub async fn read_texts_by_key(
+        &self,
+        bucket: &BucketName,
+        keys: &[String],
+    ) -> Result<Vec<(String, String)>, AwsFailure> {
+        let reads = stream::iter(keys).map(|key| async move {
+            let text = self.read_text(self.home(), bucket, key).await?;
+            Ok::<_, AwsFailure>(text.map(|text| (key.clone(), text)))
+        });
+        let texts: Vec<Option<_>> = reads.buffered(READS_AT_ONCE).try_collect().await?;
         Ok(texts.into_iter().flatten().collect())
     }
 
@@ -157,6 +171,21 @@ impl Aws {
         check_key(&call, key)?;
         let request = self.put(bucket, key, text);
         request.send().await.map(|_| ()).map_err(|error| call.failed(error))
+    }
+
+    /// Writes an object of the home Region, over what may be there. Returns its version, where the bucket keeps versions.
+    ///
+    /// # Errors
+    /// What S3 refused.
+    pub async fn write_version(
+        &self,
+        bucket: &BucketName,
+        key: &str,
+        text: String,
+    ) -> Result<Option<String>, AwsFailure> {
+        let call = Call::new("s3:PutObject", self.home());
+        let written = self.put(bucket, key, text).send().await.map_err(|error| call.failed(error))?;
+        Ok(written.version_id().map(str::to_owned))
     }
 
     /// Writes an object of the home Region unless one is there; `false` if so.
@@ -188,10 +217,24 @@ impl Aws {
     /// # Errors
     /// What S3 refused.
     pub async fn keys(&self, bucket: &BucketName, prefix: &str) -> Result<Vec<String>, AwsFailure> {
+        self.keys_after(bucket, prefix, None).await
+    }
+
+    /// The keys under a prefix that sort after another key, in order.
+    ///
+    /// # Errors
+    /// What S3 refused.
+    pub async fn keys_after(
+        &self,
+        bucket: &BucketName,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<String>, AwsFailure> {
         let call = Call::new("s3:ListObjectsV2", self.home());
         check_key(&call, prefix)?;
         // Pages of 1,000, S3's default and largest.
         let request = self.s3(self.home()).list_objects_v2().bucket(bucket.as_str()).prefix(prefix);
+        let request = request.set_start_after(after.map(str::to_owned));
         let mut pages = request.into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {

@@ -5,10 +5,11 @@ use ami_backup_core::{
     cleanup::{
         apply::ItemOutcome,
         batch::Outcomes,
-        plan::Line,
-        run::{going_key, outcomes_prefix},
+        binding::Going,
+        run::{UndoMark, going_key, outcomes_prefix, undo_key},
     },
     input::document,
+    id::Region,
 };
 use serde::de::DeserializeOwned;
 
@@ -27,25 +28,38 @@ impl Aws {
         text.map(|text| document(&text, &name)).transpose()
     }
 
-    /// The lines of a plan that go.
+    /// The lines of a plan that go, as `read` takes them from a place and its text.
     ///
     /// # Errors
-    /// What S3 refused, or `Conflict` if they are not there or cannot be read.
-    pub async fn plan_going(&self, prefix: &str) -> Result<Vec<Line>, StepError> {
+    /// What S3 refused, or `Conflict` if they are not there, or are not what was read.
+    pub async fn plan_going(
+        &self,
+        prefix: &str,
+        read: impl FnOnce(&str, &str) -> Result<Going, StepError>,
+    ) -> Result<Going, StepError> {
         let bucket = self.settings().backup_bucket()?;
         let key = going_key(prefix);
-        let name = format!("s3://{bucket}/{key}");
+        let place = format!("s3://{bucket}/{key}");
         let text = self.read_text(self.home(), bucket, &key).await;
-        let text = text.map_err(|failure| failure.into_step_error(format!("read {name}")))?;
-        let gone = || StepError::new(ErrorName::Conflict, format!("read {name}"), "it is not there");
-        text.ok_or_else(gone)?.lines().map(|line| document(line, &name)).collect()
+        let text = text.map_err(|failure| failure.into_step_error(format!("read {place}")))?;
+        let gone = || StepError::new(ErrorName::Conflict, format!("read {place}"), "it is not there");
+        read(&place, &text.ok_or_else(gone)?)
+    }
+
+    /// Since when what a run removed in a Region is being brought back, if it is.
+    ///
+    /// # Errors
+    /// What S3 refused, or `Conflict` if the mark cannot be read.
+    pub async fn undo_mark(&self, run: &str, region: &Region) -> Result<Option<UndoMark>, StepError> {
+        self.read_json(&undo_key(run, region)).await
     }
 
     /// How the items of a plan ended so far, in any start of the run.
     ///
     /// # Errors
-    /// What S3 refused, or `Conflict` if a file cannot be read: what it says went must not be tried as if it had not.
-    pub async fn plan_outcomes(&self, plan: &str) -> Result<Outcomes, StepError> {
+    /// What S3 refused, or `Conflict` if a file cannot be read, or is of another plan than that of the `digest`: what it
+    /// says went must not be tried as if it had not.
+    pub async fn plan_outcomes(&self, plan: &str, digest: &str) -> Result<Outcomes, StepError> {
         let bucket = self.settings().backup_bucket()?;
         let prefix = outcomes_prefix(plan);
         let name = format!("s3://{bucket}/{prefix}");
@@ -54,6 +68,10 @@ impl Aws {
         let mut outcomes = Outcomes::new();
         for line in texts.iter().flat_map(|text| text.lines()) {
             let outcome: ItemOutcome = document(line, &name)?;
+            if let Some(other) = outcome.plan.as_ref().filter(|other| *other != digest) {
+                let reason = format!("the plan has the digest {digest}, and an outcome is of the plan {other}");
+                return Err(StepError::new(ErrorName::Conflict, format!("read {name}"), reason));
+            }
             outcomes.insert(outcome.id.clone(), outcome);
         }
         Ok(outcomes)

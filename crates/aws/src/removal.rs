@@ -4,7 +4,7 @@ use ami_backup_core::{
     failure::AwsFailure,
     id::{ImageId, Region, SnapshotId},
 };
-use aws_sdk_ec2::types::{SnapshotAttributeName, Tag};
+use aws_sdk_ec2::types::SnapshotAttributeName;
 
 use crate::{Aws, failure::Call};
 
@@ -92,21 +92,5 @@ impl Aws {
         let call = Call::new("ec2:RestoreImageFromRecycleBin", region);
         let request = self.ec2(region).restore_image_from_recycle_bin().image_id(id.as_str());
         request.send().await.map(|_| ()).map_err(|error| call.failed(error))
-    }
-
-    /// Takes tags of these keys off images and snapshots, whatever their values. What does not carry them is left as it is.
-    ///
-    /// # Errors
-    /// What EC2 refused.
-    pub async fn delete_tags(
-        &self,
-        region: &Region,
-        resource_ids: &[String],
-        keys: &[String],
-    ) -> Result<(), AwsFailure> {
-        let call = Call::new("ec2:DeleteTags", region);
-        let tags = keys.iter().map(|key| Tag::builder().key(key).build()).collect();
-        let request = self.ec2(region).delete_tags().set_resources(Some(resource_ids.to_vec()));
-        request.set_tags(Some(tags)).send().await.map(|_| ()).map_err(|error| call.failed(error))
     }
 }

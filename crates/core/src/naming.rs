@@ -21,8 +21,6 @@ pub const TAG_EXPIRES: &str = "ami-backup:expires";
 pub const NEVER: &str = "never";
 /// Of what goes when the retention of a clean-up no longer keeps it.
 pub const BY_POLICY: &str = "by-policy";
-/// On a snapshot: the image with which it goes, written just before that image is deregistered.
-pub const TAG_RETIRES_WITH: &str = "ami-backup:retires-with";
 /// Which attempt made it: see [`token`].
 pub const TAG_TOKEN: &str = "ami-backup:token";
 

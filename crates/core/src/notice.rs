@@ -58,6 +58,7 @@ impl Notice {
         let message = format!(
             "Clean-up {} would do something with {} images and snapshots in {}, and asks first:\n{why}.\n\n\
              Read the plan:\naws s3 cp s3://{bucket}/{} -\n\n\
+             SHA-256 of its going.jsonl: {}{}\n\n\
              To apply it, with your name:\n{}\n\n\
              To refuse it:\n{}\n\n\
              Without an answer until {} nothing is removed.\n",
@@ -65,7 +66,9 @@ impl Notice {
             plan.going,
             work.region,
             shown(&table_key(&plan.prefix)),
-            answer(r#"{"approved": true, "by": "me"}"#),
+            plan.binding.digest,
+            plan.binding.version.as_ref().map_or(String::new(), |version| format!(", version {version}")),
+            answer(&format!(r#"{{"approved": true, "plan": "{}", "by": "me"}}"#, plan.binding.digest)),
             answer(r#"{"approved": false, "by": "me"}"#),
             plan.fresh_until,
         );
@@ -103,7 +106,8 @@ mod tests {
     fn whoever_has_to_agree_is_told_to_what_why_and_how() {
         let work = crate::cleanup::run::tests::work(json!({"run": "monthly", "apply": true}));
         let plan: MadePlan = serde_json::from_value(json!({
-            "next": "ASK", "prefix": "cleanups/1/us-east-1/2/", "madeAt": "2026-11-24T02:00:00Z",
+            "next": "ASK", "prefix": "cleanups/1/us-east-1/2/", "binding": {"digest": "d1", "version": "v1"},
+            "madeAt": "2026-11-24T02:00:00Z",
             "freshUntil": "2026-11-25T02:00:00Z", "going": 7, "asks": "7 of the 8 images are due",
         }))
         .unwrap_or_else(|error| unreachable!("{error}"));
@@ -115,7 +119,8 @@ mod tests {
             "7 of the 8 images are due.",
             "s3://backups/cleanups/1/us-east-1/2/plan.txt",
             "--task-token 't-o-k-e-n'",
-            r#"'{"approved": true, "by": "me"}'"#,
+            "going.jsonl: d1, version v1",
+            r#"'{"approved": true, "plan": "d1", "by": "me"}'"#,
             r#"'{"approved": false, "by": "me"}'"#,
             "until 2026-11-25T02:00:00Z",
         ] {

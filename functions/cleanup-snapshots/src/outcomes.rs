@@ -1,4 +1,4 @@
-//! Owns what lies beside a plan: how its items ended, a file for each batch, and the mark that it is being undone.
+//! Owns what lies beside a plan: how its items ended, a file for each batch, and that a person has agreed to it.
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
@@ -6,35 +6,20 @@ use ami_backup_core::{
     cleanup::{
         batch::{Outcomes, batches},
         plan::Line,
-        run::{Approval, RegionWork, approval_key, outcomes_key, undo_key},
+        run::{Approval, MadePlan, approval_key, outcomes_key},
     },
     report::json_lines,
 };
-
-/// Refuses to apply what somebody is bringing back.
-///
-/// # Errors
-/// `Conflict`.
-pub(crate) async fn refuse_if_undone(aws: &Aws, work: &RegionWork) -> Result<(), StepError> {
-    let bucket = aws.settings().backup_bucket()?;
-    let key = undo_key(&work.run, &work.region);
-    let doing = format!("look for s3://{bucket}/{key}");
-    let mark = aws.read_text(aws.home(), bucket, &key).await.map_err(|f| f.into_step_error(doing))?;
-    if mark.is_none() {
-        return Ok(());
-    }
-    let reason = "it was undone: start another run, which makes a new plan";
-    Err(StepError::new(ErrorName::Conflict, "apply the plan", reason).in_region(&work.region))
-}
 
 /// Writes down that a person has agreed to the plan, so that a later start of the run does not ask again.
 ///
 /// # Errors
 /// What S3 refused.
-pub(crate) async fn keep_approval(aws: &Aws, plan: &str, approval: &Approval) -> Result<(), StepError> {
+pub(crate) async fn keep_approval(aws: &Aws, plan: &MadePlan, approval: &Approval) -> Result<(), StepError> {
     let bucket = aws.settings().backup_bucket()?;
-    let key = approval_key(plan);
-    let text = serde_json::to_string(approval)
+    let key = approval_key(&plan.prefix);
+    let approval = Approval { version: plan.binding.version.clone(), ..approval.clone() };
+    let text = serde_json::to_string(&approval)
         .map_err(|error| StepError::new(ErrorName::Defect, "write an approval", error.to_string()))?;
     let name = format!("write s3://{bucket}/{key}");
     aws.write_text(bucket, &key, text).await.map_err(|f| f.into_step_error(name))

@@ -8,6 +8,7 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     cleanup::{
         account::Account,
+        binding::{Binding, digest, going_text},
         judge::Action,
         plan::{Line, Plan},
         run::{
@@ -68,17 +69,21 @@ pub(crate) async fn write(
     summary.partial = plan.is_partial();
     let notes = account.uses.notes();
     summary.note(notes.iter());
+    summary.removed_before = account.removed_before;
     let going = write_lines(aws, bucket, &prefix, plan, &mut summary).await?;
-    let put = async |key: &str, text: String| aws.write_text(bucket, key, text).await.map_err(refused(bucket, key));
-    put(&going_key(&prefix), json_lines(&going)?).await?;
-    put(&table_key(&prefix), summary.table(&going)).await?;
+    let put = async |key: &str, text: String| aws.write_version(bucket, key, text).await.map_err(refused(bucket, key));
+    let text = going_text(&summary, &going)?;
+    let digest = digest(&text);
+    let version = put(&going_key(&prefix), text).await?;
+    let binding = Binding { digest, version };
+    put(&table_key(&prefix), summary.table(&going, &binding)).await?;
     if !notes.is_empty() {
         put(&notes_key(&prefix), json_lines(notes)?).await?;
     }
     let binned = account.binned.iter().filter_map(|image| Some((image.image_id.clone(), image.snapshots.clone()?)));
     let known = known.after(&readings, plan.orphans_since().clone(), &binned.collect(), &going, work.apply);
     put(&known_key(&work.region), json(&known)?).await?;
-    let pointer = PlanPointer { prefix, summary };
+    let pointer = PlanPointer { prefix, binding, summary };
     let key = plan_key(&work.run, &work.region);
     if replaces {
         put(&key, json(&pointer)?).await?;

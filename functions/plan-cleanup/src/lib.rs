@@ -1,6 +1,7 @@
 //! Owns planning a clean-up: it reads an account in one Region, decides what would go and why, and writes the plan.
 
 mod files;
+mod leftovers;
 mod listing;
 mod reports;
 
@@ -9,10 +10,11 @@ use ami_backup_core::{
     StepError, Timestamp,
     cleanup::{
         account::Account,
-        batch::is_finished,
+        batch::{is_finished, removed_so_far},
         judge::{Judgement, judge},
         plan::{Checks, Plan, next_to_check},
-        run::{Approval, CleanupSubject, MadePlan, PlanPointer, Progress, RegionWork, approval_key},
+        run::{Approval, CleanupSubject, Known, MadePlan, PlanPointer, Progress, RegionWork, approval_key, not_undone},
+        summary::Removed,
     },
     turn::{LEAST_BUDGET, Look, Turn},
 };
@@ -21,23 +23,30 @@ use ami_backup_core::{
 /// images are being made, it answers `IN_PROGRESS`.
 ///
 /// # Errors
-/// The refusal of any listing, and `Conflict` if one cannot be trusted: nothing is planned then.
+/// The refusal of any listing, and `Conflict` if one cannot be trusted: nothing is planned then. `Conflict` too if the plan
+/// was undone, or is not what was read.
 pub async fn handle(aws: &Aws, now: Timestamp, turn: Turn<CleanupSubject>) -> Result<Turn<CleanupSubject>, StepError> {
     let turn = turn.begun(now, LEAST_BUDGET);
     // The look outlives the turn, which moves on.
     let work = &turn.subject.work.clone();
+    not_undone(aws.undo_mark(&work.run, &work.region).await?, work)?;
     let earlier = files::read_pointer(aws, work).await?;
+    let mut removed_before = Removed::default();
     if let Some(pointer) = &earlier {
-        let going = aws.plan_going(&pointer.prefix).await?;
-        let finished = is_finished(&going, &aws.plan_outcomes(&pointer.prefix).await?);
+        let going = aws.plan_going(&pointer.prefix, |place, text| pointer.read(place, text)).await?;
+        let outcomes = aws.plan_outcomes(&pointer.prefix, &pointer.binding.digest).await?;
+        let finished = is_finished(&going.lines, &outcomes);
         if !pointer.is_to_be_made_again(work, finished) {
             return resumed(aws, turn, pointer, finished).await;
         }
+        removed_before = removed_so_far(&going.lines, &outcomes, pointer.summary.removed_before);
     }
     let doing = format!("plan the clean-up {}", work.run);
     let look = Look::new(aws.settings(), &doing, &work.region, now);
     let known = files::read_known(aws, work).await?;
-    let account = listing::read(aws, work, &known).await?;
+    let mut account = Account { removed_before, ..listing::read(aws, work, &known).await? };
+    let intents = leftovers::read(aws, work, &mut account, &known, now).await?;
+    let known = Known { intents, ..known };
     let judged = judge(&account, &work.policy, now)?;
     let mut checks = Checks::new();
     // What a report holds makes room for others, which have to be looked at in their turn.
@@ -61,13 +70,17 @@ async fn resumed(
     pointer: &PlanPointer,
     finished: bool,
 ) -> Result<Turn<CleanupSubject>, StepError> {
-    let approval: Option<Approval> = aws.read_json(&approval_key(&pointer.prefix)).await?;
-    let progress = match &approval {
+    let key = approval_key(&pointer.prefix);
+    let place = format!("s3://{}/{key}", aws.settings().backup_bucket()?);
+    let approval: Option<Approval> = aws.read_json(&key).await?;
+    let agrees = approval.as_ref().map(|approval| approval.agrees_to(&pointer.binding, &place)).transpose()?;
+    let progress = match agrees {
         _ if finished => Progress::Finished,
-        Some(Approval { approved: true, .. }) => Progress::Approved,
+        Some(true) => Progress::Approved,
         _ => Progress::New,
     };
-    Ok(planned(turn, pointer, progress, approval))
+    // What is no yes to this very plan is no answer: a person is asked.
+    Ok(planned(turn, pointer, progress, approval.filter(|_| agrees == Some(true))))
 }
 
 /// Whether what is not known by now will not be known in time.
@@ -82,7 +95,7 @@ fn planned(
     progress: Progress,
     approval: Option<Approval>,
 ) -> Turn<CleanupSubject> {
-    let plan = MadePlan::new(pointer.prefix.clone(), &pointer.summary, &turn.subject.work, progress);
+    let plan = MadePlan::new(pointer, &turn.subject.work, progress);
     let seen = format!("{} of {} images and snapshots would go", plan.going, {
         pointer.summary.images.total + pointer.summary.snapshots.total
     });

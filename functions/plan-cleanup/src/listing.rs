@@ -8,7 +8,8 @@ use ami_backup_core::{
     cleanup::{
         account::{Account, BinRule, BinnedImage, Image, Readings, Snapshot, Source},
         run::{Known, RegionWork},
-        usage::{Uses, VersionsInUse},
+        summary::Removed,
+        usage::{User, Uses, VersionsInUse},
     },
     failure::AwsFailure,
     id::{ImageId, SnapshotId},
@@ -60,6 +61,8 @@ pub(crate) async fn read(aws: &Aws, work: &RegionWork, known: &Known) -> Result<
         odd_binned,
         objects,
         orphans_since: known.orphans_since.clone(),
+        left_over: BTreeMap::new(),
+        removed_before: Removed::default(),
         readings,
         last_readings: known.readings.clone(),
     })

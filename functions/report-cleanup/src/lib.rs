@@ -3,7 +3,7 @@
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
-    StepError, Timestamp,
+    ErrorName, StepError, Timestamp,
     cleanup::{
         batch::Outcomes,
         report::{RegionEnd, RegionFacts, cause, lines, summary, verdict},
@@ -48,7 +48,7 @@ pub struct Output {
 /// Reports on a clean-up.
 ///
 /// # Errors
-/// `Conflict` if what lies in the bucket is no plan or no outcome.
+/// `Conflict` if the pointer to a plan cannot be read.
 pub async fn handle(aws: &Aws, _now: Timestamp, input: Input) -> Result<Output, StepError> {
     let bucket = aws.settings().backup_bucket()?.clone();
     let start = &input.started;
@@ -90,13 +90,29 @@ async fn facts(
     end: Option<RegionEnd>,
 ) -> Result<RegionFacts, StepError> {
     let plan: Option<PlanPointer> = aws.read_json(&plan_key(&start.run, region)).await?;
-    let going = match &plan {
-        Some(plan) => aws.plan_going(&plan.prefix).await?,
-        None => Vec::new(),
+    let mut facts = RegionFacts {
+        region: region.clone(),
+        end,
+        plan,
+        going: Vec::new(),
+        outcomes: Outcomes::new(),
+        undone: aws.undo_mark(&start.run, region).await?.map(|mark| mark.at),
+        unreadable: None,
     };
-    let outcomes = match &plan {
-        Some(plan) if start.apply => aws.plan_outcomes(&plan.prefix).await?,
-        _ => Outcomes::new(),
+    let Some(plan) = &facts.plan else { return Ok(facts) };
+    let read = async {
+        let going = aws.plan_going(&plan.prefix, |place, text| plan.read(place, text)).await?;
+        let outcomes = match start.apply {
+            true => aws.plan_outcomes(&plan.prefix, &plan.binding.digest).await?,
+            false => Outcomes::new(),
+        };
+        Ok::<_, StepError>((going.lines, outcomes))
     };
-    Ok(RegionFacts { region: region.clone(), end, plan, going, outcomes })
+    match read.await {
+        Ok((going, outcomes)) => (facts.going, facts.outcomes) = (going, outcomes),
+        // Papers that are not what was read fail their Region, and not the report on the others.
+        Err(error) if error.name == ErrorName::Conflict => facts.unreadable = Some(error),
+        Err(error) => return Err(error),
+    }
+    Ok(facts)
 }

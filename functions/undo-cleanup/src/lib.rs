@@ -4,14 +4,14 @@ mod look;
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
-    StepError, Timestamp,
+    ErrorName, StepError, Timestamp,
     cleanup::{
-        run::{StartedCleanup, started_key, undo_key, undo_report_key},
+        run::{StartedCleanup, UndoMark, started_key, undo_key, undo_report_key},
         undo::{Back, Lost, UndoInput, UndoStep, Undone, undo, undo_request, undone},
     },
     failure::{AwsFailure, FailureClass},
     id::Region,
-    naming::{NEVER, TAG_EXPIRES, TAG_RETIRES_WITH},
+    naming::{NEVER, TAG_EXPIRES},
     report::{Claim, json_lines},
     selection::ObjectPlace,
     turn::{LEAST_BUDGET, Look, Turn},
@@ -86,8 +86,9 @@ async fn regions(aws: &Aws, request: &UndoInput) -> Result<Vec<Region>, StepErro
 async fn mark(aws: &Aws, request: &UndoInput, region: &Region, now: Timestamp) -> Result<(), StepError> {
     let bucket = aws.settings().backup_bucket()?;
     let key = undo_key(&request.run, region);
-    let text = serde_json::json!({"at": now}).to_string();
     let name = format!("write s3://{bucket}/{key}");
+    let text = serde_json::to_string(&UndoMark { at: now })
+        .map_err(|error| StepError::new(ErrorName::Defect, name.clone(), error.to_string()))?;
     aws.write_text_once(bucket, &key, text).await.map(|_| ()).map_err(|f| f.into_step_error(name))
 }
 
@@ -107,7 +108,5 @@ async fn act(aws: &Aws, region: &Region, step: &UndoStep) -> Result<(), StepErro
 }
 
 async fn keep(aws: &Aws, region: &Region, id: &str) -> Result<(), AwsFailure> {
-    let ids = [id.to_owned()];
-    aws.create_tags(region, &ids, &[(TAG_EXPIRES.to_owned(), NEVER.to_owned())].into()).await?;
-    aws.delete_tags(region, &ids, &[TAG_RETIRES_WITH.to_owned()]).await
+    aws.create_tags(region, &[id.to_owned()], &[(TAG_EXPIRES.to_owned(), NEVER.to_owned())].into()).await
 }

@@ -6,6 +6,7 @@ use ami_backup_aws::Aws;
 use ami_backup_core::{
     StepError,
     cleanup::{
+        binding::{digest, read_going},
         plan::Line,
         run::region_prefix,
         undo::{ImageSeen, Seen, SnapshotSeen, UndoInput, removed_lines},
@@ -22,7 +23,7 @@ const GOING: &str = "/going.jsonl";
 /// What the run removed in a Region, by all plans that it has made of it.
 ///
 /// # Errors
-/// What S3 refused.
+/// What S3 refused, or `Conflict` if a plan is not the one that was applied.
 pub(crate) async fn removed(aws: &Aws, request: &UndoInput, region: &Region) -> Result<Vec<Line>, StepError> {
     let bucket = aws.settings().backup_bucket()?;
     let prefix = region_prefix(&request.run, region);
@@ -31,7 +32,14 @@ pub(crate) async fn removed(aws: &Aws, request: &UndoInput, region: &Region) -> 
     let mut lines = Vec::new();
     for key in keys.iter().filter(|key| key.ends_with(GOING)) {
         let plan = key.trim_end_matches("going.jsonl");
-        lines.extend(removed_lines(aws.plan_going(plan).await?, &aws.plan_outcomes(plan).await?));
+        let mut found = String::new();
+        let read = |place: &str, text: &str| {
+            found = digest(text);
+            read_going(place, text)
+        };
+        let going = aws.plan_going(plan, read).await?;
+        // The outcomes name the plan that was applied.
+        lines.extend(removed_lines(going.lines, &aws.plan_outcomes(plan, &found).await?));
     }
     Ok(lines)
 }

@@ -82,6 +82,10 @@ pub struct Lambda {
 #[derive(Default)]
 struct State {
     approval: Option<Value>,
+    /// Digest of the plan that each token asks about.
+    asked: BTreeMap<String, String>,
+    /// When a person agreed to something, and to which plan.
+    agreed: Vec<(Timestamp, String)>,
     chance: Option<fastrand::Rng>,
     planned: BTreeMap<u32, TaskFault>,
     idle: BTreeMap<&'static str, Vec<(Process, Aws)>>,
@@ -186,6 +190,23 @@ impl Lambda {
     /// What a person answers, after a while, when a machine asks; `None`: nobody ever answers.
     pub fn set_approval(&self, approval: Option<Value>) {
         self.state.borrow_mut().approval = approval;
+    }
+
+    /// When a person agreed, and to the plan of which digest.
+    pub fn agreed(&self) -> Vec<(Timestamp, String)> {
+        self.state.borrow().agreed.clone()
+    }
+
+    /// What a person answers to what a token asks: an agreement names the plan, as the notice does, unless the answer
+    /// names one already.
+    fn answer(&self, mut approval: Value, token: &str) -> Value {
+        let mut state = self.state.borrow_mut();
+        let Some(plan) = state.asked.get(token).cloned() else { return approval };
+        if let (true, Some(fields)) = (approval["approved"] == true, approval.as_object_mut()) {
+            let named = fields.entry("plan").or_insert_with(|| plan.into()).as_str().unwrap_or_default().to_owned();
+            state.agreed.push((self.timeline.now(), named));
+        }
+        approval
     }
 
     /// From now on nothing goes wrong.
@@ -301,6 +322,10 @@ impl Host for Lambda {
             let mut state = self.state.borrow_mut();
             let nth = u32::try_from(state.begun.len()).unwrap_or(u32::MAX).saturating_add(1);
             let fault = state.planned.get(&nth).cloned();
+            let asked = |path: &str| invocation.payload.pointer(path).and_then(Value::as_str).map(str::to_owned);
+            if let (Some(token), Some(plan)) = (asked("/token"), asked("/turn/subject/plan/binding/digest")) {
+                state.asked.insert(token, plan);
+            }
             state.begun.push(Begun {
                 at: self.timeline.now(),
                 execution: invocation.execution.clone(),
@@ -332,8 +357,8 @@ impl Host for Lambda {
         })
     }
 
-    fn token_answer(&self, _token: &str) -> Local<Result<Value, Failure>> {
-        let this = self.this.upgrade().expect("whoever calls holds it");
+    fn token_answer(&self, token: &str) -> Local<Result<Value, Failure>> {
+        let (this, token) = (self.this.upgrade().expect("whoever calls holds it"), token.to_owned());
         Box::pin(async move {
             let (approval, minutes) = {
                 let mut state = this.state.borrow_mut();
@@ -342,7 +367,7 @@ impl Host for Lambda {
             };
             this.timeline.sleep(SignedDuration::from_mins(minutes)).await;
             match approval {
-                Some(approval) => Ok(approval),
+                Some(approval) => Ok(this.answer(approval, &token)),
                 None => std::future::pending().await,
             }
         })

@@ -124,12 +124,28 @@ pub enum Deed {
     Launch,
     /// Makes a launch configuration of an image.
     Configure,
+    /// Lets more go by the lines of a plan than the plan that was made.
+    SwapPlan,
+    /// Writes beside a plan that a person agreed to it.
+    ForgeApproval,
+    /// Tags a snapshot as earlier versions tagged those that were to go with an image.
+    MarkSnapshot,
 }
 
 impl Deed {
     /// All of them.
-    pub const ALL: &'static [Self] =
-        &[Self::Deregister, Self::Share, Self::Tag, Self::Untag, Self::DeleteObject, Self::Launch, Self::Configure];
+    pub const ALL: &'static [Self] = &[
+        Self::Deregister,
+        Self::Share,
+        Self::Tag,
+        Self::Untag,
+        Self::DeleteObject,
+        Self::Launch,
+        Self::Configure,
+        Self::SwapPlan,
+        Self::ForgeApproval,
+        Self::MarkSnapshot,
+    ];
 }
 
 impl Fault {

@@ -4,6 +4,7 @@
 pub mod deployment;
 pub mod faults;
 pub mod history;
+pub mod papers;
 pub mod rights;
 pub mod rules;
 pub mod runner;

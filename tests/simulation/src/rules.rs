@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::{
     deployment::Begun,
     faults::{CallFault, Fault, TaskFault},
+    papers::Plan,
     trial::Finished,
     wire::Made,
 };
@@ -296,6 +297,11 @@ fn retiring(roles: &BTreeMap<&'static str, Value>) -> BTreeSet<&'static str> {
     roles.iter().filter(|(_, role)| retires(role)).map(|(function, _)| *function).collect()
 }
 
+/// Whether a function may delete snapshots: only a cleanup's may.
+pub fn removes(roles: &BTreeMap<&'static str, Value>, function: &str) -> bool {
+    roles.get(function).is_some_and(|role| role.to_string().contains("ec2:DeleteSnapshot"))
+}
+
 /// The things of ours that a clean-up changed or removed: what it may do to them is [`what_goes_may_go`].
 pub fn retired(roles: &BTreeMap<&'static str, Value>, before: &Things, calls: &[Call]) -> Touched {
     let retiring = retiring(roles);
@@ -311,6 +317,119 @@ pub fn restored(calls: &[Call]) -> Touched {
     let calls = calls.iter().filter(|call| restores.contains(&call.action.as_str()));
     calls
         .flat_map(|call| ["ImageId", "SnapshotId"].into_iter().filter_map(|name| call.parameters.get(name).cloned()))
+        .collect()
+}
+
+/// The calls by which a cleanup removed or changed something: the call, and the action and the id as a plan says them.
+fn removing<'a>(
+    roles: &BTreeMap<&'static str, Value>,
+    calls: &'a [Call],
+) -> impl Iterator<Item = (&'a Call, &'static str, &'a str)> {
+    let retiring = retiring(roles);
+    let by_them = move |call: &&Call| call.function.as_deref().is_some_and(|one| retiring.contains(one));
+    calls.iter().filter(by_them).filter(|call| call.outcome == "ok").filter_map(|call| {
+        let (action, parameter) = match call.action.as_str() {
+            "DeregisterImage" => ("DEREGISTER", "ImageId"),
+            "DisableImage" => ("DISABLE", "ImageId"),
+            "EnableImageDeprecation" => ("DEPRECATE", "ImageId"),
+            "DeleteSnapshot" => ("DELETE_SNAPSHOT", "SnapshotId"),
+            _ => return None,
+        };
+        Some((call, action, call.parameters.get(parameter)?.as_str()))
+    })
+}
+
+/// 57. A plan that is no longer fresh is refused.
+///
+/// 60. Without `apply` nothing is changed.
+///
+/// 61. A plan that asks is applied only if a person agreed to it.
+///
+/// 75. What is applied is what was read, and anything else is a `Conflict` with the place and both digests.
+///
+/// What goes is in a plan as a person could read it, at a moment at which that plan was fresh, and after a person agreed to
+/// that very plan where it asks; and no plan takes more than the limits allow.
+pub fn what_goes_was_read(
+    roles: &BTreeMap<&'static str, Value>,
+    input: &Value,
+    plans: &[Plan],
+    agreed: &[(Timestamp, String)],
+    calls: &[Call],
+) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (call, action, id) in removing(roles, calls) {
+        if input["apply"] != true {
+            complaints.push(format!("{action} of {id} without `apply`"));
+        }
+        let fresh = |plan: &&Plan| plan.made_at <= call.at && call.at < plan.fresh_until + LONGEST_BATCH;
+        let named = |plan: &&Plan| plan.region == call.region && plan.going.get(id).is_some_and(|one| one == action);
+        let may = |plan: &&Plan| {
+            let asks = plan.asks || input["approval"] == true;
+            !asks || agreed.iter().any(|(at, digest)| *at <= call.at && *digest == plan.digest)
+        };
+        if !plans.iter().filter(fresh).filter(named).any(|plan| may(&plan)) {
+            complaints.push(format!("{action} of {id}, which is in no plan that was fresh then and agreed to"));
+        }
+    }
+    let limit = |name: &str, default: u64| input["limits"][name].as_u64().unwrap_or(default);
+    let (most, most_alone) = (limit("images", 25), limit("orphanSnapshots", 100));
+    for plan in plans {
+        let images = plan.going.values().filter(|action| *action != "DELETE_SNAPSHOT").count();
+        let over = |count: usize, most: u64| u64::try_from(count).is_ok_and(|count| count > most);
+        if over(images, most) || over(plan.alone, most_alone) {
+            complaints.push(format!("{} lets go {images} images and {} snapshots", plan.prefix, plan.alone));
+        }
+    }
+    complaints
+}
+
+/// 74. What somebody else deregistered keeps its snapshots.
+///
+/// A cleanup deletes the snapshots of images that it has deregistered itself, and, where the policy says so, orphans.
+pub fn no_snapshot_goes_by_itself(
+    roles: &BTreeMap<&'static str, Value>,
+    input: &Value,
+    before: &Things,
+    calls: &[Call],
+) -> Vec<String> {
+    let went: BTreeSet<&str> =
+        removing(roles, calls).filter(|(_, action, _)| *action == "DEREGISTER").map(|(_, _, id)| id).collect();
+    let of = |snapshot: &str| -> Vec<&str> {
+        let images = before.iter().filter(|thing| thing.kind == "image");
+        images.filter(|image| image.parts.iter().any(|part| part == snapshot)).map(|image| image.id.as_str()).collect()
+    };
+    let deleted = removing(roles, calls).filter(|(_, action, _)| *action == "DELETE_SNAPSHOT");
+    deleted
+        .filter(|(_, _, id)| !of(id).iter().any(|image| went.contains(image)) && input["orphans"].is_null())
+        .map(|(_, _, id)| format!("snapshot {id} was removed, and the cleanup had removed no image that was on it"))
+        .collect()
+}
+
+/// 53. What a run that was cut off has left of its images goes without a word of the policy and without grace.
+///
+/// After another run nothing is left of an image that a cleanup has deregistered, unless somebody else had a hand in it.
+pub fn nothing_of_a_removed_image_is_left(
+    roles: &BTreeMap<&'static str, Value>,
+    before: &Things,
+    later: &Things,
+    calls: &[Call],
+    touched: &Touched,
+) -> Vec<String> {
+    if touched.iter().any(|id| id.contains("/cleanups/")) {
+        return Vec::new();
+    }
+    let images = || later.iter().filter(|thing| thing.kind == "image");
+    let left = |id: &&String| {
+        let there =
+            later.find("snapshot", id).is_some_and(|one| one.tags.get(MANAGED).is_some_and(|ours| ours == "true"));
+        there && !touched.contains(*id) && !images().any(|image| image.parts.contains(id))
+    };
+    let went = removing(roles, calls).filter(|(_, action, _)| *action == "DEREGISTER").map(|(_, _, id)| id);
+    let went: BTreeSet<&str> = went.filter(|id| !touched.contains(*id)).collect();
+    let things = went.into_iter().filter_map(|id| before.find("image", id));
+    things
+        .flat_map(|image| image.parts.iter().filter(left).map(|part| (&image.id, part)).collect::<Vec<_>>())
+        .map(|(image, part)| format!("snapshot {part} of {image}, which a cleanup removed, is left by another run"))
         .collect()
 }
 

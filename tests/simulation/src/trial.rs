@@ -10,6 +10,7 @@ use std::{
 use ami_backup_core::{SignedDuration, Timestamp};
 use ami_backup_engine::{Ended, Machine, Status, Timeline};
 use ami_backup_simulator::{
+    Simulator,
     account::{AccountFile, LaunchConfiguration},
     calls::Call,
     world::{Image, Owned, World},
@@ -26,7 +27,7 @@ use serde_json::{Value, json};
 use crate::{
     deployment::{Begun, Deployment, Product},
     faults::{Deed, Fault},
-    history,
+    history, papers,
     rules::{self, Documents},
     wire::{Made, Planned},
 };
@@ -41,6 +42,8 @@ const QUIET: SignedDuration = SignedDuration::from_mins(20);
 /// Everything that somebody waited for has ended after this. Where the world is slow beyond all waiting,
 /// what goes on does so in both worlds that are compared.
 const SETTLED: SignedDuration = SignedDuration::from_hours(24 * 3);
+/// After this the Recycle Bin of the examples holds nothing any more.
+const BIN_IS_EMPTY: SignedDuration = SignedDuration::from_hours(24 * 31);
 /// How often what comes before is started, at most.
 const MOST_BEFORE: usize = 6;
 /// How often the same run is started again, at most.
@@ -202,10 +205,10 @@ impl Running {
         self.deployment.timeline.sleep(SETTLED).await;
         let things = self.things().await;
         let calls: Vec<Call> = self.deployment.simulator.calls().all().split_off(calls_before);
+        self.follow(&before, calls_before).await;
         let mut touched = self.touched.borrow().clone();
         // What is the work of a clean-up has rules of its own.
         let removed = rules::retired(&self.product.roles, &before, &calls);
-        self.complaints.extend(rules::what_goes_may_go(&before, &things, &calls, &self.used.borrow(), &touched));
         touched.extend(removed.into_iter().chain(rules::restored(&calls)));
         for (earlier, later) in [(&before, &between), (&between, &things)] {
             self.complaints.extend(rules::nothing_good_is_removed(earlier, later, &touched));
@@ -303,6 +306,38 @@ impl Running {
         ends
     }
 
+    /// After a cleanup that is applied comes another one of another name: it finishes what was left, and removes nothing
+    /// else. All that was removed since `calls_before` was in a plan that somebody could read.
+    async fn follow(&mut self, before: &Things, calls_before: usize) {
+        let (roles, input) = (&self.product.roles, &self.trial.input);
+        let begun = self.deployment.lambda.begun();
+        let mut done = false;
+        if !self.trial.once && begun.iter().any(|task| rules::removes(roles, &task.function)) {
+            self.deployment.timeline.sleep(BIN_IS_EMPTY).await;
+            let agreed = || json!({"approved": true});
+            self.deployment.lambda.set_approval(Some(self.trial.approval.clone().unwrap_or_else(agreed)));
+            let mut input = input.clone();
+            if let Some(fields) = input.as_object_mut() {
+                fields.remove("scheduledTime");
+                fields.insert("run".into(), json!("another"));
+            }
+            let ended = self.execute(&self.trial.machine, "another".into(), input).await;
+            done = matches!(ended.status, Status::Succeeded(_));
+        }
+        let later = self.things().await;
+        let calls: Vec<Call> = self.deployment.simulator.calls().all().split_off(calls_before);
+        let plans = papers::plans(&self.deployment.objects).await;
+        let agreed = self.deployment.lambda.agreed();
+        let touched = self.touched.borrow().clone();
+        let mut complaints = rules::what_goes_was_read(roles, input, &plans, &agreed, &calls);
+        complaints.extend(rules::no_snapshot_goes_by_itself(roles, input, before, &calls));
+        complaints.extend(rules::what_goes_may_go(before, &later, &calls, &self.used.borrow(), &touched));
+        if done {
+            complaints.extend(rules::nothing_of_a_removed_image_is_left(roles, before, &later, &calls, &touched));
+        }
+        self.complaints.extend(complaints);
+    }
+
     /// What must hold when an execution has ended that found `at_start` when it began.
     async fn judge(&mut self, ended: &Ended, before: &Things, at_start: &Things) {
         let machine = Rc::clone(self.machine(&self.trial.machine));
@@ -346,6 +381,10 @@ impl Running {
         let doing = async move {
             timeline.sleep(after).await;
             simulator.settle().await;
+            if matches!(deed, Deed::SwapPlan | Deed::ForgeApproval) {
+                touched.borrow_mut().extend(papers::change(&objects, deed, to).await);
+                return;
+            }
             let world = simulator.world();
             let pick = |count: usize| usize::try_from(to).ok().and_then(|to| to.checked_rem(count));
             if deed == Deed::DeleteObject {
@@ -366,6 +405,10 @@ impl Running {
                 .flat_map(|account| account.regions.iter())
                 .flat_map(|region| world.images(ACCOUNT, region))
                 .collect();
+            if deed == Deed::MarkSnapshot {
+                mark_snapshot(&simulator, pick, &touched);
+                return;
+            }
             let Some(image) = pick(images.len()).and_then(|at| images.get(at)) else { return };
             let now = timeline.now();
             match deed {
@@ -406,8 +449,27 @@ fn change(world: &World, image: &Image, deed: Deed) {
             let own = image.tags.keys().find(|key| !key.starts_with("ami-backup:")).cloned();
             own.map(|key| image.tags.remove(&key));
         })),
-        Deed::DeleteObject | Deed::Launch | Deed::Configure => {}
+        Deed::DeleteObject
+        | Deed::Launch
+        | Deed::Configure
+        | Deed::SwapPlan
+        | Deed::ForgeApproval
+        | Deed::MarkSnapshot => {}
     }
+}
+
+/// Somebody writes on a snapshot that it is ours, and that it was to go with an image which is gone.
+fn mark_snapshot(simulator: &Simulator, pick: impl Fn(usize) -> Option<usize>, touched: &RefCell<BTreeSet<String>>) {
+    let world = simulator.world();
+    let accounts = simulator.file().accounts.iter().filter(|account| account.id == ACCOUNT);
+    let regions = accounts.flat_map(|account| account.regions.iter());
+    let snapshots: Vec<_> = regions.flat_map(|region| world.snapshots(ACCOUNT, region)).collect();
+    let Some(snapshot) = pick(snapshots.len()).and_then(|at| snapshots.get(at)) else { return };
+    world.change_snapshot(&snapshot.id, |snapshot| {
+        snapshot.tags.insert("ami-backup:managed".into(), "true".into());
+        snapshot.tags.insert("ami-backup:retires-with".into(), "ami-0deadbeef0deadbee".into());
+    });
+    touched.borrow_mut().insert(snapshot.id.clone());
 }
 
 /// A launch configuration that somebody makes of an image.

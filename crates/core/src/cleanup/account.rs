@@ -8,16 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     family::family_of,
+    intent::LeftOver,
     policy::CleanupPolicy,
     protection::{Tool, tool_of_image, tool_of_snapshot},
     reason::Reason,
+    summary::Removed,
     usage::Uses,
 };
 use crate::{
     error::{ErrorName, StepError},
     id::{ImageId, Region, SnapshotId},
     image::{ImageFacts, ImageState, SnapshotFacts},
-    naming::{BY_POLICY, NEVER, TAG_EXPIRES, TAG_RETIRES_WITH},
+    naming::{BY_POLICY, NEVER, TAG_EXPIRES},
     tags::{Tags, is_managed},
 };
 
@@ -284,8 +286,6 @@ pub struct Snapshot {
     pub managed: bool,
     /// The image that it was made for, by the description that EC2 wrote.
     pub made_for: Option<ImageId>,
-    /// The image with which it was to go, by the tag that a clean-up wrote just before it deregistered that image.
-    pub retires_with: Option<ImageId>,
     /// Why it is not touched, by what it carries.
     pub protections: Vec<Reason>,
     /// Size of its volume in GiB.
@@ -310,7 +310,6 @@ impl Snapshot {
             snapshot_id: facts.snapshot_id.clone(),
             managed,
             made_for: made_for(&facts.description),
-            retires_with: facts.tags.get(TAG_RETIRES_WITH).and_then(|id| id.parse().ok()),
             protections,
             provisioned_gib: facts.volume_size_gib,
             full_bytes: facts.full_size_bytes,
@@ -320,6 +319,11 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// Whether the run may touch it at all.
+    pub fn is_in_scope(&self) -> bool {
+        !self.protections.iter().any(|reason| matches!(reason, Reason::NotOurs | Reason::ManagedBy(_)))
+    }
+
     /// Whether it is a recovery point of AWS Backup.
     pub fn is_recovery_point(&self) -> bool {
         self.protections.contains(&Reason::ManagedBy(Tool::Backup))
@@ -366,6 +370,10 @@ pub struct Account {
     pub objects: BTreeMap<ImageId, u64>,
     /// Since when each orphan snapshot is known to be one, by the plans so far.
     pub orphans_since: BTreeMap<SnapshotId, Timestamp>,
+    /// Snapshots that an applied plan was to remove with their images, and did not get to.
+    pub left_over: BTreeMap<SnapshotId, LeftOver>,
+    /// What this run has removed by earlier plans.
+    pub removed_before: Removed,
     /// How far each listing can be trusted.
     pub readings: Readings,
     /// What the last plan read of each listing.
@@ -580,14 +588,13 @@ pub(crate) mod tests {
         seen.description = "This snapshot is created by the AWS Backup service.".into();
         let backup = Snapshot::of(&seen, None, &policy, &[]);
         assert!(backup.is_recovery_point());
-        seen.tags = tags(&[(TAG_MANAGED, "true"), (TAG_RETIRES_WITH, "ami-12345678")]);
+        seen.tags = tags(&[(TAG_MANAGED, "true")]);
         seen.description = "Created by CreateImage(i-12345678) for ami-87654321".into();
         let ours = Snapshot::of(&seen, None, &policy, &[]);
         assert!(ours.managed && !ours.is_recovery_point());
         assert_eq!((ours.provisioned_gib, ours.full_bytes), (8, None));
         seen.full_size_bytes = Some(5);
         assert_eq!(Snapshot::of(&seen, None, &policy, &[]).full_bytes, Some(5));
-        assert_eq!(ours.retires_with, "ami-12345678".parse().ok());
         assert_eq!(ours.made_for, "ami-87654321".parse().ok());
     }
 

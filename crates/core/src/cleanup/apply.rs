@@ -10,9 +10,9 @@ use super::{
     account::{Expiry, Image, Snapshot},
     judge::Action,
     plan::{ImageLine, SnapshotLine},
-    policy::CleanupPolicy,
+    policy::{CleanupPolicy, Limits},
     reason::{Reason, WrittenReason},
-    retention::younger_than,
+    retention::{Member, kept_by_retention, younger_than},
     usage::Use,
 };
 use crate::{id::ImageId, image::ImageState};
@@ -40,6 +40,30 @@ pub struct ImageNow<'a> {
     pub uses: &'a [Use],
     /// The backup that was to replace it, if it is there.
     pub last_good: Option<&'a Image>,
+    /// The images of its family that the run may touch, itself among them.
+    pub family: &'a [Generation],
+    /// How many more images this run may change or remove.
+    pub room: u32,
+}
+
+/// An image as retention counts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Generation {
+    /// The image.
+    pub image_id: ImageId,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Whether it is available.
+    pub available: bool,
+}
+
+impl Generation {
+    /// An image, if retention counts it at all.
+    pub fn of(image: &Image) -> Option<Self> {
+        let created_at = image.created_at.filter(|_| image.in_scope)?;
+        let available = image.state == ImageState::Available;
+        Some(Self { image_id: image.image_id.clone(), created_at, available })
+    }
 }
 
 /// Whether an image still goes.
@@ -58,7 +82,22 @@ pub fn image_again(planned: &ImageLine, seen: ImageNow<'_>, policy: &CleanupPoli
         kept.push(Reason::Launched(at));
     }
     kept.extend(replacement_problem(planned, image, seen.last_good));
+    kept.extend(retained_again(image, seen.family, policy, now));
+    if seen.room == 0 {
+        kept.push(Reason::OverLimit { limit: policy.limits.images });
+    }
     if kept.is_empty() { Again::Go } else { Again::Keep(kept) }
+}
+
+/// What retention keeps an image for now: images that were kept in its place may have gone since the plan.
+fn retained_again(image: &Image, family: &[Generation], policy: &CleanupPolicy, now: Timestamp) -> Vec<Reason> {
+    let Some(retention) = &policy.retention else { return Vec::new() };
+    let mut family: Vec<&Generation> = family.iter().collect();
+    family.sort_by(|a, b| (b.created_at, &b.image_id).cmp(&(a.created_at, &a.image_id)));
+    let members: Vec<Member> =
+        family.iter().map(|one| Member { created_at: one.created_at, verified: one.available }).collect();
+    let kept = family.iter().zip(kept_by_retention(&members, retention, now));
+    kept.filter(|(one, _)| one.image_id == image.image_id).flat_map(|(_, reasons)| reasons).collect()
 }
 
 /// Whether an image is already as the plan would make it: an earlier try did it, and its reply was lost.
@@ -115,12 +154,18 @@ pub struct SnapshotNow<'a> {
     pub uses: &'a [Use],
     /// Who it is shared with, if with anybody.
     pub shared_with: Option<&'a str>,
-    /// The image that it was made for, or was to go with, if that exists in any form.
+    /// The image that it was made for, or is left of, if that exists in any form.
     pub origin: Option<&'a ImageId>,
+    /// An image with which it was to go and that this run did not remove.
+    pub not_removed: Option<&'a ImageId>,
+    /// Whether it is still left of a plan, by the paper that the line names.
+    pub left_over: bool,
+    /// How many more snapshots without images this run may delete.
+    pub room: u32,
 }
 
 /// Whether a snapshot still goes. The images that were on it have gone before it.
-pub fn snapshot_again(planned: &SnapshotLine, seen: SnapshotNow<'_>) -> Again {
+pub fn snapshot_again(planned: &SnapshotLine, seen: SnapshotNow<'_>, limits: &Limits) -> Again {
     let Some(snapshot) = seen.snapshot else { return Again::Gone };
     let mut kept = snapshot.protections.clone();
     kept.extend(seen.uses.iter().cloned().map(Reason::InUse));
@@ -129,6 +174,14 @@ pub fn snapshot_again(planned: &SnapshotLine, seen: SnapshotNow<'_>) -> Again {
     // What goes with its images was made for one of them, and that has just gone.
     if planned.images.is_empty() {
         kept.extend(seen.origin.cloned().map(Reason::ImageExists));
+        if planned.intent.is_some() && !seen.left_over {
+            kept.push(Reason::Changed("standing as a leftover"));
+        }
+        if seen.room == 0 {
+            kept.push(Reason::OverLimit { limit: limits.orphan_snapshots });
+        }
+    } else if kept.is_empty() {
+        kept.extend(seen.not_removed.cloned().map(Reason::NotRemoved));
     }
     if kept.is_empty() { Again::Go } else { Again::Keep(kept) }
 }
@@ -159,6 +212,12 @@ pub struct ItemOutcome {
     pub action: Action,
     /// How it ended.
     pub result: ItemResult,
+    /// Of an image that is gone: that somebody else removed it. This plan was not about to, or EC2 refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub by_others: bool,
+    /// The digest of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// The start of the run that says so.
     pub started_at: Timestamp,
     /// How often that start has tried.
@@ -170,6 +229,13 @@ pub struct ItemOutcome {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl ItemOutcome {
+    /// Whether it went by this plan.
+    pub fn went(&self) -> bool {
+        matches!(self.result, ItemResult::Done | ItemResult::Gone) && !self.by_others
+    }
 }
 
 #[cfg(test)]
@@ -212,8 +278,13 @@ mod tests {
     fn again_under(policy: &CleanupPolicy, change: impl FnOnce(&mut Image, &mut Image, &mut Vec<Use>)) -> Again {
         let (mut good, mut going, mut uses) = (image(1, 1), image(2, 2), Vec::new());
         change(&mut going, &mut good, &mut uses);
-        let seen = ImageNow { image: Some(&going), uses: &uses, last_good: Some(&good) };
+        let family: Vec<Generation> = [image(1, 1), image(2, 2)].iter().filter_map(Generation::of).collect();
+        let seen = ImageNow { last_good: Some(&good), ..now_seen(&going, &uses, &family) };
         image_again(&planned().0, seen, policy, now())
+    }
+
+    fn now_seen<'a>(image: &'a Image, uses: &'a [Use], family: &'a [Generation]) -> ImageNow<'a> {
+        ImageNow { image: Some(image), uses, last_good: None, family, room: 1 }
     }
 
     fn codes(again: Again) -> Vec<&'static str> {
@@ -282,7 +353,7 @@ mod tests {
         assert_eq!(again(|image, good, _| good.created_at = image.created_at), ["goes"]);
         let (line, _) = planned();
         let going = image(2, 2);
-        let alone = ImageNow { image: Some(&going), uses: &[], last_good: None };
+        let alone = now_seen(&going, &[], &[]);
         assert_eq!(codes(image_again(&line, alone, &retention(), now())), stays);
         let itself = ImageNow { last_good: Some(&going), ..alone };
         let line = ImageLine { last_good: Some(id(2)), ..line };
@@ -292,10 +363,72 @@ mod tests {
     #[test]
     fn what_is_gone_is_gone() {
         let (line, snapshot_line) = planned();
-        let seen = ImageNow { image: None, uses: &[], last_good: None };
+        let seen = ImageNow { image: None, uses: &[], last_good: None, family: &[], room: 0 };
         assert_eq!(image_again(&line, seen, &retention(), now()), Again::Gone);
-        let seen = SnapshotNow { snapshot: None, on: &[id(1)], uses: &[], shared_with: None, origin: None };
-        assert_eq!(snapshot_again(&snapshot_line, seen), Again::Gone);
+        let on = [id(1)];
+        let there = snapshot(2);
+        let seen = SnapshotNow { snapshot: None, on: &on, ..free(&there) };
+        assert_eq!(snapshot_again(&snapshot_line, seen, &Limits::default()), Again::Gone);
+    }
+
+    fn free(snapshot: &Snapshot) -> SnapshotNow<'_> {
+        SnapshotNow {
+            snapshot: Some(snapshot),
+            on: &[],
+            uses: &[],
+            shared_with: None,
+            origin: None,
+            not_removed: None,
+            left_over: false,
+            room: 1,
+        }
+    }
+
+    fn snapshot_codes(line: &SnapshotLine, seen: SnapshotNow<'_>) -> Vec<&'static str> {
+        codes(snapshot_again(line, seen, &Limits::default()))
+    }
+
+    /// 74. What somebody else deregistered keeps its snapshots.
+    ///
+    /// 75. The look just before a removal holds limits and retention too.
+    #[test]
+    fn a_snapshot_goes_with_what_this_run_removed_and_a_leftover_by_its_paper() {
+        let (_, line) = planned();
+        let orphan = SnapshotLine { images: Vec::new(), ..line.clone() };
+        let left = SnapshotLine { intent: Some("cleanups/intents/x.json".into()), ..orphan.clone() };
+        let (snapshot, image) = (snapshot(2), id(2));
+        let seen = free(&snapshot);
+        assert_eq!(snapshot_codes(&line, SnapshotNow { not_removed: Some(&image), ..seen }), ["image-not-removed"]);
+        assert_eq!(snapshot_codes(&left, seen), ["changed"]);
+        let left_over = SnapshotNow { left_over: true, ..seen };
+        assert_eq!(snapshot_codes(&left, left_over), ["goes"]);
+        assert_eq!(snapshot_codes(&left, SnapshotNow { origin: Some(&image), ..left_over }), ["image-exists"]);
+        assert_eq!(snapshot_codes(&left, SnapshotNow { room: 0, ..left_over }), ["over-limit"]);
+        assert_eq!(snapshot_codes(&orphan, SnapshotNow { room: 0, ..seen }), ["over-limit"]);
+        assert_eq!(snapshot_codes(&line, SnapshotNow { room: 0, ..seen }), ["goes"], "it counts with its image");
+    }
+
+    /// 75. The look just before a removal holds limits and retention too.
+    #[test]
+    fn what_retention_counted_on_may_have_gone_since() {
+        let policy = policy(json!({"retention": {"newest": 2}, "limits": {"images": 1, "sharePercent": 100}}));
+        let line = ImageLine { last_good: Some(id(1)), ..planned().0 };
+        let (good, next, mut going) = (image(1, 1), image(3, 2), image(2, 2));
+        going.created_at = line.created_at;
+        let look = |family: &[&Image], room| {
+            let family: Vec<Generation> = family.iter().copied().filter_map(Generation::of).collect();
+            let seen = ImageNow { last_good: Some(&good), room, ..now_seen(&going, &[], &family) };
+            codes(image_again(&line, seen, &policy, now()))
+        };
+        assert_eq!(look(&[&good, &next, &going], 1), ["goes"]);
+        assert_eq!(look(&[&going, &good], 1), ["among-newest"]);
+        let mut disabled = next.clone();
+        disabled.state = ImageState::Disabled;
+        assert_eq!(look(&[&good, &disabled, &going], 1), ["among-newest"]);
+        let mut foreign = next.clone();
+        foreign.in_scope = false;
+        assert_eq!(look(&[&good, &foreign, &going], 1), ["among-newest"]);
+        assert_eq!(look(&[&good, &next, &going], 0), ["over-limit"]);
     }
 
     /// 57. Just before something goes it is looked at again, and what came into use since stays.
@@ -303,25 +436,25 @@ mod tests {
     fn a_snapshot_goes_only_if_nobody_needs_it_now() {
         let (_, line) = planned();
         let orphan = SnapshotLine { images: Vec::new(), ..line.clone() };
-        let (free, mut locked) = (snapshot(2), snapshot(2));
+        let (unlocked, mut locked) = (snapshot(2), snapshot(2));
         locked.protections.push(Reason::ManagedBy(Tool::Backup));
         let origin = id(2);
-        let seen = SnapshotNow { snapshot: Some(&free), on: &[], uses: &[], shared_with: None, origin: None };
+        let seen = free(&unlocked);
         let uses = [Use { by: User::LaunchTemplate, id: "lt-1 version 1".into() }];
         for line in [&line, &orphan] {
-            assert_eq!(snapshot_again(line, seen), Again::Go);
+            assert_eq!(snapshot_codes(line, seen), ["goes"]);
             for (seen, code) in [
                 (SnapshotNow { snapshot: Some(&locked), ..seen }, "managed-by-another-tool"),
                 (SnapshotNow { on: &[id(3)], ..seen }, "backs-an-image"),
                 (SnapshotNow { uses: &uses, ..seen }, "in-use"),
                 (SnapshotNow { shared_with: Some("444455556666"), ..seen }, "shared"),
             ] {
-                assert_eq!(codes(snapshot_again(line, seen)), [code]);
+                assert_eq!(snapshot_codes(line, seen), [code]);
             }
         }
         let origin = SnapshotNow { origin: Some(&origin), ..seen };
-        assert_eq!(codes(snapshot_again(&orphan, origin)), ["image-exists"]);
-        assert_eq!(codes(snapshot_again(&line, origin)), ["goes"]);
+        assert_eq!(snapshot_codes(&orphan, origin), ["image-exists"]);
+        assert_eq!(snapshot_codes(&line, origin), ["goes"]);
     }
 
     #[test]
@@ -331,7 +464,7 @@ mod tests {
         let look = |line: &ImageLine, going: &Image| {
             codes(image_again(
                 line,
-                ImageNow { image: Some(going), uses: &[], last_good: Some(&good) },
+                ImageNow { last_good: Some(&good), ..now_seen(going, &[], &[]) },
                 &retention(),
                 now(),
             ))

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use super::{
     apply::{ItemOutcome, ItemResult},
     plan::{ImageLine, Line, SnapshotLine},
+    policy::Limits,
+    summary::Removed,
 };
 use crate::id::ImageId;
 
@@ -97,6 +99,28 @@ pub fn removed(outcomes: &Outcomes) -> BTreeSet<&str> {
     outcomes.values().filter(gone).map(|outcome| outcome.id.as_str()).collect()
 }
 
+/// What a plan has changed or removed so far, as the limits of a run count it, after what the run removed `before` it.
+pub fn removed_so_far(going: &[Line], outcomes: &Outcomes, before: Removed) -> Removed {
+    let went = |line: &&Line| outcomes.get(line.id()).is_some_and(ItemOutcome::went);
+    going.iter().filter(went).fold(before, |removed, line| match line {
+        Line::Image(_) => Removed { images: removed.images.saturating_add(1), ..removed },
+        Line::Snapshot(line) if line.images.is_empty() => {
+            Removed { snapshots: removed.snapshots.saturating_add(1), ..removed }
+        }
+        // It goes with its images.
+        Line::Snapshot(_) => removed,
+    })
+}
+
+/// What the limits of a run have room for after what it has removed.
+#[must_use]
+pub fn room(limits: &Limits, removed: Removed) -> Removed {
+    Removed {
+        images: limits.images.saturating_sub(removed.images),
+        snapshots: limits.orphan_snapshots.saturating_sub(removed.snapshots),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -122,6 +146,8 @@ mod tests {
             id: id.to_owned(),
             action: crate::cleanup::judge::Action::Deregister,
             result,
+            by_others: false,
+            plan: None,
             started_at,
             tries,
             reasons: Vec::new(),
@@ -193,6 +219,27 @@ mod tests {
         assert!(finished(&[Done, Gone]) && finished(&[Kept, Kept]));
         assert!(!finished(&[Done]) && !finished(&[Done, Failed]) && !finished(&[InUse, Done]));
         assert!(is_finished(&[], &Outcomes::new()));
+    }
+
+    /// 75. The look just before a removal holds limits and retention too.
+    #[test]
+    fn what_a_run_has_removed_leaves_less_room() {
+        let going = [image(1), image(2), image(3), snapshot(1, &[1]), snapshot(4, &[]), snapshot(5, &[])];
+        let at = Timestamp::UNIX_EPOCH;
+        let mut outcomes: Outcomes = [
+            outcome("ami-00000001", ItemResult::Done, at, 0),
+            outcome("ami-00000002", ItemResult::Kept, at, 0),
+            outcome("ami-00000003", ItemResult::Gone, at, 0),
+            outcome("snap-00000001", ItemResult::Done, at, 0),
+            outcome("snap-00000004", ItemResult::Gone, at, 0),
+        ]
+        .into();
+        let before = Removed { images: 4, snapshots: 2 };
+        assert_eq!(removed_so_far(&going, &outcomes, before), Removed { images: 6, snapshots: 3 });
+        outcomes.values_mut().for_each(|outcome| outcome.by_others = true);
+        assert_eq!(removed_so_far(&going, &outcomes, before), before);
+        let limits = Limits { images: 5, orphan_snapshots: 2, ..Limits::default() };
+        assert_eq!(room(&limits, before), Removed { images: 1, snapshots: 0 });
     }
 
     proptest! {

@@ -249,6 +249,8 @@ pub(crate) mod tests {
             odd_binned: Vec::new(),
             objects: BTreeMap::new(),
             orphans_since: BTreeMap::new(),
+            left_over: BTreeMap::new(),
+            removed_before: crate::cleanup::summary::Removed::default(),
             readings: all_read(),
             last_readings: BTreeMap::new(),
         }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     account::{Account, Image, Snapshot},
+    batch::room,
     judge::{Action, Judgement},
     note::quoted,
     policy::CleanupPolicy,
@@ -49,7 +50,7 @@ pub fn next_to_check<'a>(
     checks: &Checks,
     policy: &CleanupPolicy,
 ) -> Vec<&'a ImageId> {
-    let mut room = policy.limits.images;
+    let mut room = room(&policy.limits, account.removed_before).images;
     let mut next = Vec::new();
     for image in due(account, judged).into_iter().filter_map(|place| account.images.get(place)) {
         if room == 0 {
@@ -107,8 +108,8 @@ pub struct Plan<'a> {
     registered: HashSet<&'a ImageId>,
     bin: Bin<'a>,
     snapshots: HashMap<&'a SnapshotId, &'a Snapshot>,
-    /// The orphans that go.
-    orphans: HashSet<&'a SnapshotId>,
+    /// The orphans and leftovers that go.
+    alone: HashSet<&'a SnapshotId>,
     /// Since when each orphan is known to be one, those that stay too.
     orphans_since: BTreeMap<SnapshotId, Timestamp>,
     asks: Option<String>,
@@ -141,21 +142,21 @@ impl<'a> Plan<'a> {
             registered: account.images.iter().map(|image| &image.image_id).collect(),
             bin: Bin::of(account),
             snapshots: account.snapshots.iter().map(|snapshot| (&snapshot.snapshot_id, snapshot)).collect(),
-            orphans: HashSet::new(),
+            alone: HashSet::new(),
             orphans_since: BTreeMap::new(),
             asks: None,
             partial: false,
         };
         plan.admit(&due, checks);
-        plan.ask(due.len());
-        plan.choose_orphans();
+        let snapshots = plan.choose_alone();
+        plan.ask(due.len(), snapshots);
         plan
     }
 
     /// Lets what is due go as far as nobody holds it and the limit has room.
     fn admit(&mut self, due: &[usize], checks: &Checks) {
         let limit = self.policy.limits.images;
-        let mut room = limit;
+        let mut room = room(&self.policy.limits, self.account.removed_before).images;
         for place in due {
             let (Some(image), Some(judgement)) = (self.account.images.get(*place), self.images.get_mut(*place)) else {
                 continue;
@@ -183,17 +184,20 @@ impl<'a> Plan<'a> {
     }
 
     /// Asks a person if so much is due that the policy may be wrong, or so little would be left.
-    fn ask(&mut self, due: usize) {
+    fn ask(&mut self, images: usize, snapshots: usize) {
         let limits = &self.policy.limits;
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let in_scope = count(self.account.images.iter().filter(|image| image.in_scope).count());
-        let (due, share) = (count(due), u64::from(limits.share_percent));
+        let in_scope = self.account.images.iter().filter(|image| image.in_scope).count();
+        let of_snapshots = self.account.snapshots.iter().filter(|snapshot| snapshot.is_in_scope()).count();
+        let share = u64::from(limits.share_percent);
         let mut asks = Vec::new();
-        if due.saturating_mul(100) > in_scope.saturating_mul(share) {
-            asks.push(format!(
-                "{due} of the {in_scope} images that the run may touch are due, more than the {share} % of \
-                 `limits.sharePercent`"
-            ));
+        for (due, all, what) in [(images, in_scope, "images"), (snapshots, of_snapshots, "snapshots")] {
+            if count(due).saturating_mul(100) > count(all).saturating_mul(share) {
+                asks.push(format!(
+                    "{due} of the {all} {what} that the run may touch are due, more than the {share} % of \
+                     `limits.sharePercent`"
+                ));
+            }
         }
         let going = self.images.iter().filter(|judgement| judgement.action == Action::Deregister).count();
         let left = count(self.images.len().saturating_sub(going));
@@ -206,28 +210,37 @@ impl<'a> Plan<'a> {
         self.asks = (!asks.is_empty()).then(|| asks.join(", and "));
     }
 
-    /// Finds the orphans, and which of them go: those that are known to be orphans for longest, as far as the limit has room.
-    fn choose_orphans(&mut self) {
-        let mut due: Vec<(Timestamp, &SnapshotId)> = Vec::new();
+    /// Finds the snapshots that are due by themselves, leftovers and orphans, and which of them go: those that are known for
+    /// longest, as far as the limit has room. Returns how many snapshots are due in all, before that limit.
+    fn choose_alone(&mut self) -> usize {
+        let mut alone: Vec<(Timestamp, &SnapshotId)> = Vec::new();
         let mut since = BTreeMap::new();
+        let mut due = 0;
         for snapshot in &self.account.snapshots {
+            let id = &snapshot.snapshot_id;
             let judged = self.judge_snapshot(snapshot);
-            if let Ok(Reason::Orphan { seen, .. }) = &judged {
-                due.push((*seen, &snapshot.snapshot_id));
+            due += usize::from(judged.is_ok());
+            match &judged {
+                Ok(Reason::Orphan { seen, .. }) => alone.push((*seen, id)),
+                Ok(Reason::LeftOver(_)) => {
+                    alone.push((self.account.left_over.get(id).map_or(self.now, |left| left.since), id));
+                }
+                _ => {}
             }
             let reasons = judged.as_ref().map_or_else(Vec::as_slice, std::slice::from_ref);
             let is_orphan = |reason: &Reason| {
                 matches!(reason, Reason::Orphan { .. } | Reason::OrphanSince { .. } | Reason::OrphanLeft(_))
             };
             if reasons.iter().any(is_orphan) {
-                let seen = self.account.orphans_since.get(&snapshot.snapshot_id).copied().unwrap_or(self.now);
-                since.insert(snapshot.snapshot_id.clone(), seen);
+                let seen = self.account.orphans_since.get(id).copied().unwrap_or(self.now);
+                since.insert(id.clone(), seen);
             }
         }
         self.orphans_since = since;
-        due.sort_unstable();
-        let room = usize::try_from(self.policy.limits.orphan_snapshots).unwrap_or(usize::MAX);
-        self.orphans = due.into_iter().take(room).map(|(_, id)| id).collect();
+        alone.sort_unstable();
+        let room = room(&self.policy.limits, self.account.removed_before).snapshots;
+        self.alone = alone.into_iter().take(usize::try_from(room).unwrap_or(usize::MAX)).map(|(_, id)| id).collect();
+        due
     }
 
     /// Why a snapshot goes, or all that keeps it.
@@ -274,10 +287,12 @@ impl<'a> Plan<'a> {
     /// A snapshot that no image is on.
     fn judge_orphan(&self, snapshot: &Snapshot) -> Result<Reason, Vec<Reason>> {
         let one = |reason: Reason| Err(vec![reason]);
-        let Some(image) = snapshot.retires_with.as_ref().or(snapshot.made_for.as_ref()) else {
+        let left_over = self.account.left_over.get(&snapshot.snapshot_id);
+        let origins = || left_over.iter().flat_map(|left| &left.images).chain(&snapshot.made_for);
+        let Some(image) = origins().next() else {
             return one(Reason::NotOfAnImage);
         };
-        for image in [&snapshot.retires_with, &snapshot.made_for].into_iter().flatten() {
+        for image in origins() {
             if self.registered.contains(image) {
                 return one(Reason::ImageExists(image.clone()));
             }
@@ -294,7 +309,7 @@ impl<'a> Plan<'a> {
                 quoted(odd)
             )));
         }
-        if snapshot.managed && snapshot.retires_with.is_some() {
+        if left_over.is_some() {
             return Ok(Reason::LeftOver(image.clone()));
         }
         let Some(orphans) = &self.policy.orphans else {
@@ -365,7 +380,9 @@ impl<'a> Plan<'a> {
     fn snapshot_line(&self, snapshot: &Snapshot) -> Line {
         let over = Reason::OverLimit { limit: self.policy.limits.orphan_snapshots };
         let (action, reasons) = match self.judge_snapshot(snapshot) {
-            Ok(Reason::Orphan { .. }) if !self.orphans.contains(&snapshot.snapshot_id) => (Action::Keep, vec![over]),
+            Ok(Reason::Orphan { .. } | Reason::LeftOver(_)) if !self.alone.contains(&snapshot.snapshot_id) => {
+                (Action::Keep, vec![over])
+            }
             Ok(reason) => (Action::DeleteSnapshot, vec![reason]),
             Err(reasons) => (Action::Keep, reasons),
         };
@@ -379,6 +396,7 @@ impl<'a> Plan<'a> {
             provisioned_gib: snapshot.provisioned_gib,
             full_bytes: snapshot.full_bytes,
             bin_days: snapshot.bin_days,
+            intent: self.account.left_over.get(&snapshot.snapshot_id).map(|left| left.intent.clone()),
         })
     }
 }
@@ -471,6 +489,9 @@ pub struct SnapshotLine {
     /// Days for which the Recycle Bin keeps it once it is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bin_days: Option<u32>,
+    /// Of a leftover: key of the paper by which it was to go with an image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<String>,
 }
 
 #[cfg(test)]
@@ -482,6 +503,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::cleanup::{
         account::BinnedImage,
+        intent::LeftOver,
         judge::{
             judge,
             tests::{account, id, image, now},
@@ -509,7 +531,6 @@ pub(crate) mod tests {
             snapshot_id: snapshot_id(number),
             managed: true,
             made_for: Some(id(number)),
-            retires_with: None,
             protections: Vec::new(),
             provisioned_gib: 8,
             full_bytes: None,
@@ -593,7 +614,7 @@ pub(crate) mod tests {
             let mut account = three();
             account.images[1].protections.push(Reason::KeepTag("Keep".into()));
             account.images[1].state = state.to_owned().into();
-            account.snapshots[1].retires_with = Some(id(9));
+            account.left_over = left(2, 9);
             account.orphans_since = [(snapshot_id(2), now() - days(99))].into();
             let asked = with(json!({"orphans": {"graceDays": 1}}));
             assert_eq!(one(&account, asked, SECOND).1, ["backs-an-image"], "{state}");
@@ -745,7 +766,7 @@ pub(crate) mod tests {
         assert_eq!(one(&account, in_grace(1), SECOND).1, ["image-in-bin"]);
         // It was to go with one image and was made for another, which is still there.
         let mut account = orphaned();
-        account.snapshots[0].retires_with = Some(id(9));
+        account.left_over = left(2, 9);
         account.snapshots[0].made_for = Some(id(1));
         assert_eq!(one(&account, in_grace(1), SECOND).1, ["image-exists"]);
     }
@@ -765,24 +786,92 @@ pub(crate) mod tests {
             assert_eq!(one(&account, in_grace(1), SECOND).0, action, "{snapshots:?}");
         }
         account.binned = vec![binned(None)];
-        account.snapshots[0].retires_with = Some(id(2));
+        account.left_over = left(2, 2);
         assert_eq!(one(&account, newest(), SECOND).1, ["image-in-bin"]);
         account.binned.clear();
         account.odd_binned = vec!["ami-of-a-kind-to-come".into()];
         assert_eq!(one(&account, newest(), SECOND).1, ["cannot-tell"]);
     }
 
+    /// A snapshot that is left of an image, by a paper.
+    fn left(snapshot: u32, image: u32) -> BTreeMap<SnapshotId, LeftOver> {
+        let intent = format!("cleanups/intents/us-east-1/1/2/{}.json", id(image));
+        let since = now() - days(snapshot);
+        [(snapshot_id(snapshot), LeftOver { images: vec![id(image)], since, intent })].into()
+    }
+
     /// 53. What a run that was cut off has left of its images goes without a word of the policy and without grace.
+    ///
+    /// 74. No tag says so.
     #[test]
     fn what_a_run_that_was_cut_off_left_goes_without_grace() {
         let mut account = orphaned();
-        account.snapshots[0].retires_with = Some(id(2));
+        account.left_over = left(2, 2);
         assert_eq!(one(&account, newest(), SECOND), (Action::DeleteSnapshot, vec!["left-over".into()]));
-        account.snapshots[0].managed = false;
-        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["orphan-left-alone".into()]));
-        account.snapshots[0].managed = true;
         account.snapshots[0].protections.push(Reason::KeepTag("Keep".into()));
         assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["keep-tag".into(),]));
+        let tag = ("ami-backup:retires-with".to_owned(), id(2).to_string());
+        let mut facts = snapshot_facts(SECOND);
+        facts.description = "Created by CreateImage(i-12345678) for ami-00000002".into();
+        facts.tags = [(TAG_MANAGED.to_owned(), "true".to_owned()), tag].into();
+        let mut account = orphaned();
+        account.snapshots[0] = Snapshot::of(&facts, None, &policy(newest()), &[]);
+        assert_eq!(one(&account, newest(), SECOND), (Action::Keep, vec!["orphan-left-alone".into()]));
+    }
+
+    /// 74. Leftovers count in `limits.orphanSnapshots`, and the share that asks counts snapshots too.
+    #[test]
+    fn leftovers_count_in_the_limit_of_orphans_the_longest_known_first() {
+        let mut account = account(vec![image(1, 1)]);
+        account.snapshots = (2..=5).map(snapshot).collect();
+        account.orphans_since = [(snapshot_id(5), now() - days(9))].into();
+        account.left_over = (2..=4).flat_map(|number| left(number, number)).collect();
+        let asked = with(json!({"orphans": {"graceDays": 1}, "limits": {"orphanSnapshots": 2, "sharePercent": 100}}));
+        let policy = policy(asked.clone());
+        let codes = |account: &Account| -> Vec<String> {
+            let all = planned(account, &all_free(account), asked.clone());
+            (2..=5).map(|number| all[snapshot_id(number).as_str()].1.join(" ")).collect()
+        };
+        assert_eq!(codes(&account), ["over-limit", "over-limit", "left-over", "orphan"]);
+        account.removed_before.snapshots = 1;
+        assert_eq!(codes(&account), ["over-limit", "over-limit", "over-limit", "orphan"]);
+        let judged = judge(&account, &policy, now()).unwrap_or_default();
+        let plan = Plan::new(&account, judged, &Checks::new(), &policy, now());
+        assert!(plan.orphans_since().keys().eq([&snapshot_id(5)]), "a leftover is no orphan");
+    }
+
+    /// 74. Leftovers count in `limits.orphanSnapshots`, and the share that asks counts snapshots too.
+    #[test]
+    fn a_large_share_of_the_snapshots_asks() {
+        let mut account = account(vec![image(1, 1)]);
+        account.snapshots = (1..=4).map(snapshot).collect();
+        account.left_over = (2..=4).flat_map(|number| left(number, number)).collect();
+        let text = asks(&account, json!({"sharePercent": 74, "orphanSnapshots": 1})).unwrap_or_default();
+        assert!(text.contains("3 of the 4 snapshots") && text.contains("74 %"), "{text}");
+        assert_eq!(asks(&account, json!({"sharePercent": 75})), None);
+        // What the run may not touch is no part of it.
+        account.snapshots[0].protections.push(Reason::NotOurs);
+        assert!(asks(&account, json!({"sharePercent": 75})).is_some());
+        // Those that go with images count too.
+        let mut both = three();
+        both.images[0].snapshots.clear();
+        both.snapshots.truncate(2);
+        both.images.truncate(2);
+        both.snapshots.remove(0);
+        assert!(asks(&both, json!({"sharePercent": 99})).is_some_and(|text| text.contains("1 of the 1 snapshots")));
+    }
+
+    /// 55. In one run and Region no more images go than the limit allows, the oldest first.
+    #[test]
+    fn what_an_earlier_plan_of_the_run_removed_counts_in_its_limit() {
+        let mut account = three();
+        account.removed_before.images = 1;
+        let asked = with(json!({"limits": {"images": 2, "sharePercent": 100}}));
+        let all = planned(&account, &all_free(&account), asked.clone());
+        assert_eq!(["ami-00000002", "ami-00000003"].map(|id| all[id].0), [Action::Keep, Action::Deregister]);
+        let policy = policy(asked);
+        let judged = judge(&account, &policy, now()).unwrap_or_default();
+        assert_eq!(next_to_check(&account, &judged, &Checks::new(), &policy), [&id(3)]);
     }
 
     /// 55. No more orphans go than their limit allows, the longest known first.

@@ -48,7 +48,7 @@ pub struct OrphanPolicy {
 pub struct Limits {
     /// Images that are deprecated, disabled or deregistered in one run and Region.
     pub images: u32,
-    /// Orphan snapshots that are deleted in one run and Region. Those of a deregistered image go with it.
+    /// Orphans and leftovers that are deleted in one run and Region. The snapshots of a deregistered image go with it.
     pub orphan_snapshots: u32,
     /// Images that must be left in the account and Region.
     pub remaining: u32,

@@ -8,6 +8,7 @@ use proptest::{collection::vec, option, prelude::*};
 
 use super::{
     account::{Account, BinnedImage, Expiry, Image, Snapshot, Source},
+    intent::LeftOver,
     judge::{
         Action, judge,
         tests::{account, id, now},
@@ -106,7 +107,6 @@ prop_compose! {
         number in 0..SNAPSHOTS,
         managed in prop::bool::weighted(0.8),
         made_for in option::weighted(0.8, 0..IMAGES),
-        retires_with in seldom(0..IMAGES),
         protection in any_protection(),
         bin_days in seldom(1..30_u32),
     ) -> Snapshot {
@@ -114,7 +114,6 @@ prop_compose! {
             snapshot_id: snapshot_id(number),
             managed,
             made_for: made_for.map(id),
-            retires_with: retires_with.map(id),
             protections: protection.into_iter().collect(),
             provisioned_gib: 8,
             full_bytes: None,
@@ -132,6 +131,7 @@ prop_compose! {
         binned in vec((0..IMAGES, option::weighted(0.9, vec(0..SNAPSHOTS, 0..4))), 0..4),
         objects in vec((0..IMAGES, 0_u64..10), 0..120),
         orphans in vec((0..SNAPSHOTS, 0_i64..1_000), 0..150),
+        left_over in vec((0..SNAPSHOTS, 0..IMAGES, 0_i64..1_000), 0..60),
     ) -> Account {
         let images: BTreeMap<_, _> = images.into_iter().map(|image| (image.image_id.clone(), image)).collect();
         let snapshots: BTreeMap<_, _> = snapshots.into_iter().map(|one| (one.snapshot_id.clone(), one)).collect();
@@ -150,15 +150,15 @@ prop_compose! {
         });
         // An image is registered or in the bin.
         account.binned = binned.filter(|binned| !registered.contains(&binned.image_id)).collect();
-        // A clean-up writes what a snapshot retires with on the snapshots of an image that it is about to deregister.
-        let on: BTreeSet<_> = account.images.iter()
-            .flat_map(|image| image.snapshots.iter().map(|snapshot| (snapshot.clone(), image.image_id.clone())))
-            .collect();
-        for snapshot in &mut account.snapshots {
-            let id = snapshot.snapshot_id.clone();
-            snapshot.retires_with.take_if(|image| registered.contains(image) && !on.contains(&(id, image.clone())));
-            if snapshot.retires_with.is_some() {
-                snapshot.made_for.clone_from(&snapshot.retires_with);
+        // A leftover is on no image, and was made for the image that is gone.
+        let on: BTreeSet<_> = account.images.iter().flat_map(|image| image.snapshots.iter().cloned()).collect();
+        for (number, of, hours) in left_over {
+            let (snapshot_id, image) = (snapshot_id(number), id(of));
+            let snapshot = account.snapshots.iter_mut().find(|one| one.snapshot_id == snapshot_id);
+            if let Some(snapshot) = snapshot.filter(|_| !on.contains(&snapshot_id) && !registered.contains(&image)) {
+                snapshot.made_for = Some(image.clone());
+                let left = LeftOver { images: vec![image], since: hours_ago(hours), intent: "a paper".into() };
+                account.left_over.insert(snapshot_id, left);
             }
         }
         account.objects = objects.into_iter().map(|(number, gib)| (id(number), gib << 30)).collect();
@@ -246,7 +246,8 @@ proptest! {
             prop_assert!(snapshot.protections.is_empty());
             prop_assert!(account.uses.of_snapshot(&snapshot.snapshot_id).is_empty());
             if on.is_empty() {
-                let origins: Vec<_> = [&snapshot.made_for, &snapshot.retires_with].into_iter().flatten().collect();
+                let left_over = account.left_over.get(&snapshot.snapshot_id);
+                let origins: Vec<_> = left_over.iter().flat_map(|left| &left.images).chain(&snapshot.made_for).collect();
                 prop_assert!(!origins.is_empty());
                 prop_assert!(origins.iter().all(|origin| !exists.contains(origin)));
                 let held = |binned: &BinnedImage| binned.snapshots.as_ref().is_none_or(|on| on.contains(&snapshot.snapshot_id));
@@ -318,7 +319,8 @@ proptest! {
         let count = |wanted: fn(&Line) -> bool| lines.iter().filter(|line| wanted(line)).count();
         let images = count(|line| matches!(line, Line::Image(line) if line.action != Action::Keep));
         prop_assert!(images <= usize::try_from(policy.limits.images).unwrap_or(usize::MAX));
-        let orphans = count(|line| line.action() != Action::Keep && line.reasons()[0].code == "orphan");
+        let alone = |line: &Line| ["orphan", "left-over"].contains(&&*line.reasons()[0].code);
+        let orphans = lines.iter().filter(|line| line.action() != Action::Keep && alone(line)).count();
         prop_assert!(orphans <= usize::try_from(policy.limits.orphan_snapshots).unwrap_or(usize::MAX));
     }
 

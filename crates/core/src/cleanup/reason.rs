@@ -96,6 +96,8 @@ pub enum Reason {
     Changed(&'static str),
     /// The backup that was to replace it is not there, or is none any more.
     NoReplacement(Option<ImageId>),
+    /// It was to go with this image, and the run did not remove the image.
+    NotRemoved(ImageId),
 
     // Why it stays: caution.
     /// A check could not be made.
@@ -189,6 +191,7 @@ impl Reason {
             Self::NoObject(_) => "no-object",
             Self::Changed(_) => "changed",
             Self::NoReplacement(_) => "no-replacement",
+            Self::NotRemoved(_) => "image-not-removed",
             Self::CannotTell(_) => "cannot-tell",
             Self::OverLimit { .. } => "over-limit",
             Self::NotOfAnImage => "not-of-an-image",
@@ -243,6 +246,7 @@ impl fmt::Display for Reason {
             Self::NoReplacement(None) => f.write_str("the plan names no backup that replaces it"),
             Self::NoReplacement(Some(image)) => write!(f, "{image}, which was to replace it, does not any more"),
             Self::CannotTell(why) => write!(f, "cannot tell whether it is in use: {}", visible(why)),
+            Self::NotRemoved(image) => write!(f, "{image} is gone and this run did not deregister it"),
             Self::OverLimit { limit } => write!(f, "it is due; the limit of {limit} for one run is reached"),
             Self::NotOfAnImage => f.write_str("nothing says that it was made for an image"),
             Self::ImageExists(image) => write!(f, "{image}, for which it was made, exists"),

@@ -1,5 +1,6 @@
 //! Owns what a clean-up says in the end: one line for each Region and each item of its plan, and a verdict.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -11,6 +12,7 @@ use super::{
     run::{CleanupStart, PlanPointer},
 };
 use crate::{
+    error::StepError,
     id::Region,
     report::{CaughtError, Claim, LegResult, ReportedError, Verdict, fitting_cause},
 };
@@ -44,6 +46,10 @@ pub struct RegionFacts {
     pub going: Vec<Line>,
     /// How they ended so far.
     pub outcomes: Outcomes,
+    /// Since when what the plan removed is being brought back.
+    pub undone: Option<Timestamp>,
+    /// Why the plan cannot be read, if it cannot.
+    pub unreadable: Option<StepError>,
 }
 
 /// One line of the report.
@@ -108,8 +114,10 @@ pub struct ItemLine {
 
 /// The lines of a Region, its own first.
 pub fn lines(start: &CleanupStart, facts: &RegionFacts) -> Vec<ReportLine> {
+    // What was undone is back, or on its way: how it once ended says nothing of what is so.
+    let told = start.apply && facts.undone.is_none();
     let items: Vec<ItemLine> =
-        if start.apply { facts.going.iter().map(|line| item(facts, line)).collect() } else { Vec::new() };
+        if told { facts.going.iter().map(|line| item(facts, line)).collect() } else { Vec::new() };
     let count = |wanted: &[ItemResult]| {
         let found = items.iter().filter(|item| item.result.is_some_and(|result| wanted.contains(&result))).count();
         u64::try_from(found).unwrap_or(u64::MAX)
@@ -142,6 +150,10 @@ fn problem(facts: &RegionFacts) -> Option<ReportedError> {
             Some(unsaid("the execution says that this Region failed, and not why"))
         }
         (None, _) => Some(unsaid("the execution ended without saying what became of this Region")),
+        (Some(_), _) if facts.unreadable.is_some() => facts
+            .unreadable
+            .as_ref()
+            .map(|error| ReportedError { name: error.name.as_str().into(), message: error.to_string() }),
         (Some(_), None) => Some(unsaid("there is no plan of this Region")),
         (Some(_), Some(_)) => None,
     }
@@ -150,6 +162,10 @@ fn problem(facts: &RegionFacts) -> Option<ReportedError> {
 fn notes(facts: &RegionFacts) -> Vec<String> {
     let Some(PlanPointer { summary, .. }) = &facts.plan else { return Vec::new() };
     let mut notes = Vec::new();
+    if let Some(at) = facts.undone {
+        notes
+            .push(format!("what the plan removed has been brought back since {at}, as far as the Recycle Bin held it"));
+    }
     if let Some(asks) = &summary.asks {
         notes.push(format!("the plan asks a person: {asks}"));
     }
@@ -279,7 +295,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cleanup::{account::tests::region, note::Note, run::tests::work, summary::Summary};
+    use crate::{
+        cleanup::{account::tests::region, binding::Binding, note::Note, run::tests::work, summary::Summary},
+        error::ErrorName,
+    };
 
     fn start(apply: bool) -> CleanupStart {
         CleanupStart {
@@ -311,6 +330,8 @@ mod tests {
                 id: id.clone(),
                 action: line.action(),
                 result: (*result)?,
+                by_others: false,
+                plan: None,
                 started_at: Timestamp::UNIX_EPOCH,
                 tries: 1,
                 reasons: Vec::new(),
@@ -321,7 +342,9 @@ mod tests {
         RegionFacts {
             region: region(),
             end: Some(RegionEnd { region: region(), result: LegResult::Ok, failure: None }),
-            plan: Some(PlanPointer { prefix: "p/".into(), summary }),
+            plan: Some(PlanPointer { prefix: "p/".into(), binding: Binding::default(), summary }),
+            undone: None,
+            unreadable: None,
             outcomes: going.iter().zip(results).filter_map(outcome).collect(),
             going,
         }
@@ -379,6 +402,26 @@ mod tests {
         assert_eq!(of(&start(true), &unsaid).0, Verdict::Failed);
         let planless = RegionFacts { plan: None, ..facts(&[]) };
         assert_eq!(of(&start(false), &planless).0, Verdict::Failed);
+    }
+
+    /// 77. What was undone is not reported as gone.
+    #[test]
+    fn what_was_undone_is_not_reported_as_gone() {
+        let mut undone = facts(&[Some(ItemResult::Done), Some(ItemResult::Gone)]);
+        undone.undone = Some(Timestamp::UNIX_EPOCH);
+        let (verdict, lines) = of(&start(true), &undone);
+        let ReportLine::Region(region) = &lines[0] else { unreachable!("a Region's line comes first") };
+        assert_eq!((verdict, lines.len(), region.done), (Verdict::Failed, 1, 0));
+        assert!(summary(&start(true), &lines).contains("1970-01-01T00:00:00Z"), "{lines:?}");
+    }
+
+    #[test]
+    fn a_plan_that_is_not_what_was_read_fails_its_region_and_says_so() {
+        let mut swapped = facts(&[]);
+        swapped.unreadable = Some(StepError::new(ErrorName::Conflict, "read s3://b/going.jsonl", "it is another"));
+        let (verdict, lines) = of(&start(true), &swapped);
+        assert_eq!(verdict, Verdict::Failed);
+        assert!(cause(&start(true), verdict, "s3://b/report", &lines).contains("s3://b/going.jsonl"));
     }
 
     /// 52. A run in which something could not be looked at is `PARTIAL`.

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     account::Source,
+    binding::Binding,
+    intent::OpenIntents,
     judge::Action,
     plan::Line,
     policy::{CleanupPolicy, CleanupRequest},
@@ -108,6 +110,8 @@ pub struct MadePlan {
     pub next: Next,
     /// Prefix of its files in the bucket, with its end slash.
     pub prefix: String,
+    /// Which plan it is: nothing else is applied.
+    pub binding: Binding,
     /// When the account was read.
     pub made_at: Timestamp,
     /// Until when it may be applied.
@@ -120,9 +124,10 @@ pub struct MadePlan {
 }
 
 impl MadePlan {
-    /// The plan at `prefix` under `summary`, and what is done with it in this start of the run: `progress` is what earlier
-    /// starts have come to.
-    pub fn new(prefix: String, summary: &Summary, work: &RegionWork, progress: Progress) -> Self {
+    /// The plan that `pointer` names, and what is done with it in this start of the run: `progress` is what earlier starts
+    /// have come to.
+    pub fn new(pointer: &PlanPointer, work: &RegionWork, progress: Progress) -> Self {
+        let summary = &pointer.summary;
         let going = summary.planned();
         let asks = summary.asks.is_some() || work.policy.approval;
         let next =
@@ -133,7 +138,8 @@ impl MadePlan {
             };
         Self {
             next,
-            prefix,
+            prefix: pointer.prefix.clone(),
+            binding: pointer.binding.clone(),
             made_at: summary.made_at,
             fresh_until: summary.fresh_until,
             going,
@@ -151,6 +157,12 @@ pub struct Approval {
     /// Who says so.
     #[serde(default = "somebody")]
     pub by: String,
+    /// The digest of the plan that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// The version of that plan, where the bucket keeps versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 fn somebody() -> String {
@@ -187,7 +199,14 @@ impl CleanupSubject {
             return refuse("the run is a dry run".into());
         }
         match &self.approval {
-            Some(Approval { approved: false, by }) => return refuse(format!("{by} did not agree to it")),
+            Some(Approval { approved: false, by, .. }) => return refuse(format!("{by} did not agree to it")),
+            Some(Approval { by, plan: agreed, .. }) if agreed.as_ref() != Some(&plan.binding.digest) => {
+                let agreed = agreed.as_ref().map_or("no plan".to_owned(), |digest| format!("the plan {digest}"));
+                return refuse(format!(
+                    "{by} agreed to {agreed}, and this is the plan {}: give its digest as `plan` in the answer",
+                    plan.binding.digest
+                ));
+            }
             None if plan.asks.is_some() || self.work.policy.approval => {
                 return refuse("a person has to agree first, and nobody has".into());
             }
@@ -264,6 +283,9 @@ impl StartedRegions {
 pub struct PlanPointer {
     /// Prefix of the plan's files.
     pub prefix: String,
+    /// Which plan it is.
+    #[serde(default)]
+    pub binding: Binding,
     /// The plan in short.
     pub summary: Summary,
 }
@@ -286,6 +308,8 @@ pub struct Known {
     pub orphans_since: BTreeMap<SnapshotId, Timestamp>,
     /// The snapshots of images that are in the Recycle Bin or about to go there.
     pub binned: BTreeMap<ImageId, BTreeSet<SnapshotId>>,
+    /// Which papers of removals the next plan looks at.
+    pub intents: OpenIntents,
 }
 
 impl Known {
@@ -354,9 +378,27 @@ pub fn approval_key(plan: &str) -> String {
     format!("{plan}approval.json")
 }
 
-/// Key of the mark that a plan is being undone. While it is there, the plan is not applied.
+/// The mark that a plan is being undone. While it is there, the plan is not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UndoMark {
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// Key of the mark that a plan is being undone.
 pub fn undo_key(run: &str, region: &Region) -> String {
     format!("{}undo.json", region_prefix(run, region))
+}
+
+/// Refuses to apply what was undone, or is being undone.
+///
+/// # Errors
+/// `Conflict` with the time of the undo.
+pub fn not_undone(mark: Option<UndoMark>, work: &RegionWork) -> Result<(), StepError> {
+    let Some(UndoMark { at }) = mark.filter(|_| work.apply) else { return Ok(()) };
+    let reason = format!("it was undone at {at}: start another run, which makes a new plan");
+    Err(StepError::new(ErrorName::Conflict, format!("apply the plan of cleanup {}", work.run), reason)
+        .in_region(&work.region))
 }
 
 /// Prefix of the files of a plan that is made now, with its end slash.
@@ -426,8 +468,12 @@ pub(crate) mod tests {
         let work = work(value);
         let mut summary = summary(&work, asks);
         summary.images.by_action.insert(Action::Deregister, going);
-        let plan = MadePlan::new("p/".into(), &summary, &work, Progress::New);
+        let plan = MadePlan::new(&pointer(summary), &work, Progress::New);
         CleanupSubject { work, plan: Some(plan), approval: None }
+    }
+
+    fn pointer(summary: Summary) -> PlanPointer {
+        PlanPointer { prefix: "p/".into(), binding: Binding { digest: "d1".into(), version: None }, summary }
     }
 
     /// 61. What somebody agreed to is not asked about again.
@@ -438,7 +484,8 @@ pub(crate) mod tests {
         let work = work(json!({"apply": true, "approval": true}));
         let mut summary = summary(&work, Some("all go"));
         summary.images.by_action.insert(Action::Deregister, 3);
-        let next = |progress| MadePlan::new("p/".into(), &summary, &work, progress).next;
+        let pointer = pointer(summary);
+        let next = |progress| MadePlan::new(&pointer, &work, progress).next;
         assert_eq!(
             [Progress::New, Progress::Approved, Progress::Finished].map(next),
             [Next::Ask, Next::Apply, Next::End]
@@ -453,7 +500,7 @@ pub(crate) mod tests {
     fn an_answer_without_a_name_is_somebodys() {
         let answer: Approval =
             serde_json::from_value(json!({"approved": false, "ticket": 7})).unwrap_or_else(|_| unreachable!());
-        assert_eq!(answer, Approval { approved: false, by: "somebody".into() });
+        assert_eq!(answer, Approval { approved: false, by: "somebody".into(), plan: None, version: None });
     }
 
     /// 60. Without `apply` nothing is changed.
@@ -474,7 +521,7 @@ pub(crate) mod tests {
         let pointer = |partial| {
             let mut summary = summary(&work(json!({})), None);
             summary.partial = partial;
-            PlanPointer { prefix: "p/".into(), summary }
+            pointer(summary)
         };
         let again = |partial, work: &RegionWork, finished| pointer(partial).is_to_be_made_again(work, finished);
         assert!(again(true, &later(true), true) && again(true, &later(false), false));
@@ -489,10 +536,10 @@ pub(crate) mod tests {
         let dry = work(json!({}));
         let mut summary = summary(&dry, None);
         summary.images.by_action.insert(Action::Deregister, 3);
-        let read = PlanPointer { prefix: "p/".into(), summary };
+        let read = pointer(summary);
         let later = RegionWork { started_at: Timestamp::constant(1, 0), ..work(json!({"apply": true})) };
         assert!(!read.is_to_be_made_again(&later, false));
-        let of = |work: &RegionWork| MadePlan::new(read.prefix.clone(), &read.summary, work, Progress::New);
+        let of = |work: &RegionWork| MadePlan::new(&read, work, Progress::New);
         assert_eq!(of(&dry).next, Next::End);
         assert_eq!(of(&later), MadePlan { next: Next::Apply, ..of(&dry) });
     }
@@ -523,16 +570,46 @@ pub(crate) mod tests {
             [made(json!({"apply": true}), 3, Some("all go")), made(json!({"apply": true, "approval": true}), 3, None)]
         {
             assert!(refused(&subject, now).contains("nobody has"));
-            subject.approval = Some(Approval { approved: false, by: "Ada".into() });
+            subject.approval = answer(false, None);
             assert!(refused(&subject, now).contains("Ada did not agree"));
-            subject.approval = Some(Approval { approved: true, by: "Ada".into() });
+            subject.approval = answer(true, Some("d1"));
             assert_eq!(refused(&subject, now), "");
         }
         let mut refusal = made(json!({"apply": true}), 3, None);
-        refusal.approval = Some(Approval { approved: false, by: "Ada".into() });
+        refusal.approval = answer(false, Some("d1"));
         assert!(refused(&refusal, now).contains("Ada did not agree"), "a plan that does not ask can be refused too");
         let without = CleanupSubject { plan: None, ..dry };
         assert!(refused(&without, now).starts_with("InvalidInput"));
+    }
+
+    fn answer(approved: bool, plan: Option<&str>) -> Option<Approval> {
+        Some(Approval { approved, by: "Ada".into(), plan: plan.map(str::to_owned), version: None })
+    }
+
+    /// 76. An answer without `by` is an answer, and a yes that names no plan is none.
+    #[test]
+    fn a_yes_is_one_to_the_plan_that_it_names() {
+        let mut subject = made(json!({"apply": true}), 3, Some("all go"));
+        for (plan, said) in [(None, "no plan"), (Some("d2"), "the plan d2")] {
+            subject.approval = answer(true, plan);
+            let text = refused(&subject, Timestamp::UNIX_EPOCH);
+            assert!(text.starts_with("Conflict") && text.contains(said) && text.contains("d1"), "{text}");
+        }
+        let unnamed: Approval =
+            serde_json::from_value(json!({"approved": true, "plan": "d1"})).unwrap_or_else(|_| unreachable!());
+        subject.approval = Some(unnamed);
+        assert_eq!(refused(&subject, Timestamp::UNIX_EPOCH), "");
+    }
+
+    /// 77. After an undo the same run with `apply` is refused with the time of the undo.
+    #[test]
+    fn what_was_undone_is_not_applied_and_the_refusal_says_since_when() {
+        let mark = Some(UndoMark { at: Timestamp::UNIX_EPOCH });
+        let error = not_undone(mark, &work(json!({"apply": true}))).err();
+        let error = error.unwrap_or_else(|| unreachable!("it was undone"));
+        assert!(error.name == ErrorName::Conflict && error.to_string().contains("undone at 1970-01-01T00:00:00Z"));
+        assert_eq!(not_undone(mark, &work(json!({}))), Ok(()), "a dry run changes nothing");
+        assert_eq!(not_undone(None, &work(json!({"apply": true}))), Ok(()));
     }
 
     /// 57. A plan that is no longer fresh is refused.

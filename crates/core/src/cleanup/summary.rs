@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::{account::Source, judge::Action, note::Note, plan::Line, policy::CleanupRequest};
+use super::{account::Source, binding::Binding, judge::Action, note::Note, plan::Line, policy::CleanupRequest};
 use crate::{
     id::Region,
     text::{shown, visible},
@@ -46,6 +46,22 @@ pub struct Sizes {
     pub unknown: u64,
 }
 
+/// What counts in the limits of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removed {
+    /// Images that were deprecated, disabled or deregistered.
+    pub images: u32,
+    /// Snapshots that were deleted by themselves: orphans and leftovers.
+    pub snapshots: u32,
+}
+
+impl Removed {
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A plan in short.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,6 +95,9 @@ pub struct Summary {
     pub going: Sizes,
     /// Images whose snapshots the Recycle Bin would not keep for as long as the images.
     pub bin_keeps_snapshots_shorter: u64,
+    /// What the run has removed by earlier plans of this Region.
+    #[serde(default, skip_serializing_if = "Removed::is_none")]
+    pub removed_before: Removed,
     /// Families whose last good backup is older than all that retention keeps, or than the date on it: backups have
     /// failed for long. At most [`MOST_TOO_OLD`] of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -121,6 +140,7 @@ impl Summary {
             snapshots: Counted::default(),
             going: Sizes::default(),
             bin_keeps_snapshots_shorter: 0,
+            removed_before: Removed::default(),
             too_old: Vec::new(),
             noted: 0,
             notes: Vec::new(),
@@ -185,23 +205,24 @@ impl Summary {
         all.filter(|(action, _)| **action != Action::Keep).map(|(_, count)| count).sum()
     }
 
-    /// The plan as a person reads it: totals, then each of `going`, the lines of what goes, with its reasons, then what
-    /// was kept and why.
-    pub fn table(&self, going: &[Line]) -> String {
+    /// The plan as a person reads it: which it is, totals, then each of `going`, the lines of what goes, with its reasons,
+    /// then what was kept and why.
+    pub fn table(&self, going: &[Line], binding: &Binding) -> String {
         let mut text = String::new();
         // Writing to a text cannot fail.
-        let _written = self.write(&mut text, going);
+        let _written = self.write(&mut text, going, binding);
         text
     }
 
-    fn write(&self, text: &mut String, going: &[Line]) -> std::fmt::Result {
+    fn write(&self, text: &mut String, going: &[Line], binding: &Binding) -> std::fmt::Result {
         let kind = if self.apply { "to be applied" } else { "made by a dry run, which changes nothing" };
         writeln!(
             text,
             "Clean-up of account {} in {}, run {}, policy {}",
             self.account_id, self.region, self.run, self.policy
         )?;
-        writeln!(text, "made {}, fresh until {}, {kind}\n", self.made_at, self.fresh_until)?;
+        writeln!(text, "made {}, fresh until {}, {kind}", self.made_at, self.fresh_until)?;
+        writeln!(text, "SHA-256 of going.jsonl: {}\n", binding.digest)?;
         for (name, counted) in [("images", &self.images), ("snapshots", &self.snapshots)] {
             let by_action = counted.by_action.iter().map(|(action, count)| format!("{count} {}", action.as_str()));
             let by_action: Vec<String> = by_action.collect();
@@ -347,7 +368,7 @@ mod tests {
         account.images.iter_mut().for_each(|image| image.name = hostile.clone());
         let (mut summary, going) = summed(&account, json!({}));
         summary.too_old.push(hostile.clone());
-        let table = summary.table(&going);
+        let table = summary.table(&going, &Binding::default());
         assert!(table.chars().all(|c| c == '\n' || c == '…' || c == ' ' || c.is_ascii_graphic()), "{table}");
         assert!(table.contains("\\u{1b}[2J\\u{202e}x") && !table.contains("\n  nothing"), "{table}");
         assert!(table.lines().all(|line| line.chars().count() < 500), "{table}");
@@ -404,26 +425,26 @@ mod tests {
         let (summary, going) = summed(&account, json!({}));
         let expected = Sizes { provisioned_gib: 16, known: 1, full_bytes: (5 << 30) + 1, unknown: 1 };
         assert_eq!(summary.going, expected);
-        let table = summary.table(&going);
+        let table = summary.table(&going, &Binding::default());
         for part in ["have 16 GiB", "not what is freed", "1 of them hold 6 GiB. At most", "Of 1 of them EC2 does not"] {
             assert!(table.contains(part), "{part} is missing from\n{table}");
         }
         account.snapshots[1].full_bytes = None;
         let (summary, going) = summed(&account, json!({}));
-        assert!(!summary.table(&going).contains("of them hold"));
+        assert!(!summary.table(&going, &Binding::default()).contains("of them hold"));
         account.snapshots.iter_mut().for_each(|snapshot| snapshot.full_bytes = Some(1 << 30));
         let (summary, going) = summed(&account, json!({}));
-        let table = summary.table(&going);
+        let table = summary.table(&going, &Binding::default());
         assert!(table.contains("2 of them hold 2 GiB") && !table.contains("does not say"), "{table}");
         account.snapshots.clear();
         let (summary, going) = summed(&account, json!({}));
-        assert!(!summary.table(&going).contains("GiB. That is not what is freed"));
+        assert!(!summary.table(&going, &Binding::default()).contains("GiB. That is not what is freed"));
     }
 
     #[test]
     fn a_table_has_totals_then_each_deletion_then_what_stays() {
         let (mut summary, going) = summed(&three(), json!({}));
-        let table = summary.table(&going);
+        let table = summary.table(&going, &Binding::default());
         let place = |part: &str| table.find(part).unwrap_or_else(|| panic!("{part} is missing from\n{table}"));
         let parts = [
             "account 111122223333 in us-east-1, run r, policy weekly",
@@ -444,8 +465,15 @@ mod tests {
         summary.partial = true;
         summary.apply = true;
         summary.bin_keeps_snapshots_shorter = 2;
-        let table = summary.table(&[]);
-        for part in ["to be applied", "agree first: too much.", "PARTIAL", "keep 2 of these images", "  nothing"] {
+        let table = summary.table(&[], &Binding { digest: "d1".into(), version: None });
+        for part in [
+            "SHA-256 of going.jsonl: d1",
+            "to be applied",
+            "agree first: too much.",
+            "PARTIAL",
+            "keep 2 of these images",
+            "  nothing",
+        ] {
             assert!(table.contains(part), "{part} is missing from\n{table}");
         }
     }
@@ -454,15 +482,15 @@ mod tests {
     #[test]
     fn what_the_listings_note_is_told_and_so_many_of_it_shown() {
         let (mut summary, going) = summed(&three(), json!({}));
-        assert!(!summary.table(&going).contains("Noted"));
+        assert!(!summary.table(&going, &Binding::default()).contains("Noted"));
         let notes: Vec<Note> =
             (1..=21).map(|number| Note { place: format!("group {number}"), text: "odd".into() }).collect();
         summary.note(notes[..20].iter());
-        let table = summary.table(&going);
+        let table = summary.table(&going, &Binding::default());
         assert!(table.contains("Noted in the listings: 20 entries") && table.contains("  group 20: odd"), "{table}");
         assert!(!table.contains("notes.jsonl"), "{table}");
         summary.note(notes.iter());
-        let table = summary.table(&going);
+        let table = summary.table(&going, &Binding::default());
         assert!(
             table.contains("21 entries") && !table.contains("group 21") && table.contains("notes.jsonl"),
             "{table}"
@@ -491,7 +519,7 @@ mod tests {
     fn an_empty_account_is_a_plan_of_nothing() {
         let (summary, going) = summed(&account(Vec::new()), json!({}));
         assert_eq!(summary.planned(), 0);
-        let table = summary.table(&going);
+        let table = summary.table(&going, &Binding::default());
         assert!(table.contains("images           0   none") && table.contains("  nothing"), "{table}");
     }
 }

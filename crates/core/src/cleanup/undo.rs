@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    apply::ItemResult,
+    apply::ItemOutcome,
     batch::Outcomes,
     judge::Action,
     plan::{ImageLine, Line},
@@ -16,7 +16,7 @@ use crate::{
     id::{ImageId, Region, SnapshotId},
     image::ImageState,
     input,
-    naming::{NEVER, TAG_EXPIRES, TAG_RETIRES_WITH},
+    naming::{NEVER, TAG_EXPIRES},
     policy::{LONGEST_RUN, valid_label},
     report::{Claim, Verdict},
     selection::ObjectPlace,
@@ -52,12 +52,10 @@ pub fn undo_request(value: Value) -> Result<UndoInput, StepError> {
     Ok(asked)
 }
 
-/// What a run removed or changed in a Region: the lines of its plans that were done.
+/// What a run removed or changed in a Region: the lines of its plans that were done. What somebody else removed is not
+/// brought back.
 pub fn removed_lines(going: Vec<Line>, outcomes: &Outcomes) -> Vec<Line> {
-    let done = |line: &Line| {
-        outcomes.get(line.id()).is_some_and(|one| matches!(one.result, ItemResult::Done | ItemResult::Gone))
-    };
-    going.into_iter().filter(done).collect()
+    going.into_iter().filter(|line| outcomes.get(line.id()).is_some_and(ItemOutcome::went)).collect()
 }
 
 /// An image as it is now.
@@ -158,7 +156,7 @@ impl Undo {
         if let Some(snapshot) = seen.snapshots.get(id) {
             self.keep(id.as_str(), if snapshot.completed { "completed" } else { "pending" }, &snapshot.tags);
         } else if seen.binned_snapshots.contains(id) {
-            self.steps.push(UndoStep::RestoreSnapshot(id.clone()));
+            self.restore(id);
         } else {
             self.lost.insert(id.to_string(), "it is not in the Recycle Bin".into());
         }
@@ -189,7 +187,11 @@ impl Undo {
         for snapshot in &line.snapshots {
             match seen.snapshots.get(snapshot) {
                 Some(there) => ready &= there.completed,
-                None if seen.binned_snapshots.contains(snapshot) => ready = false,
+                // Another run may have removed it, as a leftover of this one.
+                None if seen.binned_snapshots.contains(snapshot) => {
+                    ready = false;
+                    self.restore(snapshot);
+                }
                 None => {
                     let why = format!("its snapshot {snapshot} is gone");
                     self.lost.insert(line.image_id.to_string(), why);
@@ -204,9 +206,15 @@ impl Undo {
         }
     }
 
+    fn restore(&mut self, snapshot: &SnapshotId) {
+        let step = UndoStep::RestoreSnapshot(snapshot.clone());
+        if !self.steps.contains(&step) {
+            self.steps.push(step);
+        }
+    }
+
     fn keep(&mut self, id: &str, state: &str, tags: &Tags) {
-        let marked = tags.get(TAG_EXPIRES).is_some_and(|value| value == NEVER) && !tags.contains_key(TAG_RETIRES_WITH);
-        if marked {
+        if tags.get(TAG_EXPIRES).is_some_and(|value| value == NEVER) {
             self.back.insert(id.to_owned(), state.to_owned());
         } else {
             self.steps.push(UndoStep::Keep(id.to_owned()));
@@ -260,7 +268,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::cleanup::apply::ItemOutcome;
+    use crate::cleanup::apply::ItemResult;
 
     fn image(number: u32, action: &str) -> Line {
         let value = json!({"kind": "image", "imageId": format!("ami-{number:08x}"), "name": "n", "state": "available",
@@ -315,12 +323,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_marked_to_go_with_an_image_is_unmarked() {
-        let mut tags = kept();
-        tags.insert(TAG_RETIRES_WITH.into(), "ami-00000001".into());
+    fn a_snapshot_that_another_run_removed_as_a_leftover_comes_back_with_its_image() {
         let seen =
-            Seen { snapshots: [(snapshot_id(1), SnapshotSeen { completed: true, tags })].into(), ..Seen::default() };
-        assert_eq!(undo(&[snapshot(1)], &seen).steps, [UndoStep::Keep("snap-00000001".into())]);
+            Seen { binned_images: [image_id(1)].into(), binned_snapshots: [snapshot_id(1)].into(), ..Seen::default() };
+        assert_eq!(undo(&[image(1, "DEREGISTER")], &seen).steps, [UndoStep::RestoreSnapshot(snapshot_id(1))]);
     }
 
     /// 65. Deprecating and disabling are taken back.
@@ -368,6 +374,8 @@ mod tests {
                 id: id.to_owned(),
                 action: Action::DeleteSnapshot,
                 result,
+                by_others: id == "snap-00000006",
+                plan: None,
                 started_at: jiff::Timestamp::UNIX_EPOCH,
                 tries: 1,
                 reasons: Vec::new(),
@@ -380,9 +388,10 @@ mod tests {
             outcome("snap-00000002", ItemResult::Gone),
             outcome("snap-00000003", ItemResult::Kept),
             outcome("snap-00000004", ItemResult::Failed),
+            outcome("snap-00000006", ItemResult::Gone),
         ]
         .into();
-        let removed = removed_lines((1..=5).map(snapshot).collect(), &outcomes);
+        let removed = removed_lines((1..=6).map(snapshot).collect(), &outcomes);
         assert_eq!(removed.iter().map(Line::id).collect::<Vec<_>>(), ["snap-00000001", "snap-00000002"]);
     }
 
