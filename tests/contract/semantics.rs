@@ -1,5 +1,5 @@
-//! Owns the rule that what `docs/SEMANTICS.md` promises of a clean-up and what its tests prove is one and the same: each
-//! sentence is the documentation of a test, after the number of its rule, and each rule is marked with the places of its
+//! Owns the rule that what `docs/SEMANTICS.md` promises of a clean-up, and of rights, and what its tests prove is one and the
+//! same: each sentence is the documentation of a test, after the number of its rule, and each rule is marked with the places of its
 //! tests.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -134,8 +134,10 @@ fn sources(folder: &str) -> Vec<String> {
 #[test]
 fn every_sentence_about_the_clean_up_is_the_documentation_of_a_test() {
     let document = text("docs/SEMANTICS.md");
-    let (_, part) = document.split_once("\n## Clean-up\n").expect("a part about the clean-up");
-    let held = rules(part.split("\n## ").next().unwrap_or_default());
+    let part =
+        |name: &str| document.split(&format!("\n## {name}\n")).nth(1).and_then(|part| part.split("\n## ").next());
+    let parts = ["Clean-up", "Deployment and rights"].map(|name| rules(part(name).expect("a part of that name")));
+    let held: BTreeMap<u32, Rule> = parts.into_iter().flatten().collect();
     assert_eq!(held.keys().copied().filter(|number| (44..=66).contains(number)).count(), 23, "{:?}", held.keys());
     let files = ["crates", "tests"].into_iter().flat_map(sources);
     let said: Vec<Said> = files.flat_map(|path| said(&path, &text(&path))).collect();

@@ -16,6 +16,7 @@ mod register;
 mod report;
 mod restore;
 mod roles;
+mod security;
 mod select;
 mod store;
 mod support;
