@@ -10,7 +10,7 @@ use ami_backup_simulator::{
 };
 
 /// Folders of what runs write down.
-const PAPERS: &[&str] = &["runs/", "cleanups/"];
+const PAPERS: &[&str] = &["leases/", "runs/", "cleanups/"];
 
 /// One thing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -192,7 +192,8 @@ impl S3Access for Access {
         let Some(exchange) = context.extensions_mut().get::<Arc<Exchange>>().cloned() else {
             return Err(S3ErrorCode::InternalError.into());
         };
-        let owner = bucket.as_deref().and_then(|bucket| self.objects.facts(bucket)).map(|facts| facts.owner);
+        let there = bucket.as_deref().filter(|_| operation != "CreateBucket");
+        let owner = there.and_then(|bucket| self.objects.facts(bucket)).map(|facts| facts.owner);
         exchange.begin(&operation, bucket.as_deref(), key.as_deref(), owner);
         exchange.apply_fault(&operation)?;
         if let Some(action) = own_action(&operation, names_version) {
