@@ -14,7 +14,7 @@ export CARGO_BUILD_JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 WITHOUT_SDK := --package ami-backup-core --package ami-backup-contract
 
 .PHONY: help build check test lint fmt demo demo-cleanup local local-down simulator invoke invoke-all machines partial faults simulate \
-	planted mutants features bench bench-loop package clean \
+	planted mutants features bench bench-loop policies package clean \
 	lint-rust lint-template lint-machines lint-python test-rust test-wire test-local
 
 help: ## This list
@@ -118,8 +118,13 @@ fmt: .venv/ready ## Format the Rust and the Python code
 	$(CARGO) fmt --all
 	$(BIN)/ruff format --quiet local
 
-package: .venv-sam/build-ready ## Build the release packages as `sam build` does, for `sam deploy` (a quarter of an hour the first time)
-	PATH="$(CURDIR)/$(SAM_BIN):$$PATH" SAM_CLI_TELEMETRY=0 $(SAM_BIN)/sam build
+policies: .venv/ready ## Fill the policies of SECURITY.md with the role ARNs of a deployed stack, into .local/policies: STACK=ami-backup
+	@$(BIN)/python -m local.policies $(or $(STACK),ami-backup)
+
+ARCHITECTURE ?= x86_64
+package: .venv-sam/build-ready ## Build the release packages as `sam build` does, for `sam deploy` (a quarter of an hour the first time); ARCHITECTURE=arm64
+	PATH="$(CURDIR)/$(SAM_BIN):$$PATH" SAM_CLI_TELEMETRY=0 $(SAM_BIN)/sam build --parameter-overrides Architecture=$(ARCHITECTURE)
+	@$(SAM_BIN)/python -m local.packaged $(ARCHITECTURE)
 
 clean: ## Stop a running stack and remove what was built and installed here
 	-@test ! -x $(BIN)/python || $(BIN)/python -m local.stack stop

@@ -125,10 +125,10 @@ class Administration:
 
 # What template.yaml would set where it is not deployed; the names are those of the demo account.
 DEMO_SETTINGS = {
+    "ACCOUNT_ID": "000000000000",
     "BACKUP_BUCKET": "ami-backup-demo-backups",
     "EXPORT_BUCKET": "ami-backup-demo-exports",
     "EXPORT_ROLE_NAME": "ami-backup-demo-export",
-    "KMS_KEYS": "{}",
     "MINIMUM_WAIT_SECONDS": "1",
     "NOTIFICATION_TOPIC_ARN": "arn:aws:sns:us-east-1:000000000000:ami-backup-demo",
 }

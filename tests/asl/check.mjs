@@ -11,6 +11,7 @@ const machines = join(dirname(fileURLToPath(import.meta.url)), "..", "..", "stat
 function value(name) {
   if (name === "Partition") return "aws";
   if (name.endsWith("Seconds")) return "3600";
+  if (name === "KmsKeys") return "{}";
   return `arn:aws:lambda:us-east-1:000000000000:function:${name}`;
 }
 

@@ -286,6 +286,17 @@ fn what_was_caught_ends_in_a_fail_state() {
     }));
 }
 
+/// What fails is in the outcome. A child that fails outright may stand in the Map's result whole, with input and cause, and
+/// a few hundred of them fill its 256 KiB: the run would end without a report.
+#[test]
+fn a_child_of_a_distributed_map_never_fails_outright() {
+    assert_none(about_scopes(|scope| {
+        let fails = |state: &Value| scope.owner == Owner::Child && state["Type"] == "Fail";
+        let wrong = scope.states.iter().filter(|(_, state)| fails(state));
+        wrong.map(|(name, _)| format!("{}: is a Fail", scope.at(name))).collect()
+    }));
+}
+
 /// Every expression in a value, with its path.
 fn expressions<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
     match value {

@@ -43,13 +43,18 @@ fn statements(policies: &Value) -> Vec<&Value> {
     found
 }
 
-/// Every statement of every function's role.
-fn of_functions() -> Vec<(String, Value)> {
+/// Every statement of every function's role that allows something, or that denies it.
+fn with_effect(effect: &str) -> Vec<(String, Value)> {
     let functions = resources("AWS::Serverless::Function");
     let pairs = functions.iter().flat_map(|(id, function)| {
         statements(&function["Properties"]["Policies"]).into_iter().map(move |one| (id.clone(), one.clone()))
     });
-    pairs.collect()
+    pairs.filter(|(_, statement)| statement["Effect"] == effect).collect()
+}
+
+/// Every statement that allows a function something.
+fn of_functions() -> Vec<(String, Value)> {
+    with_effect("Allow")
 }
 
 fn actions_of(function: &str) -> BTreeSet<String> {
@@ -65,6 +70,16 @@ fn storing() -> BTreeSet<String> {
     of.map(|(id, _)| id).collect()
 }
 
+/// Writing to a bucket that has a KMS key, and reading from it, needs the key.
+#[test]
+fn who_may_use_further_buckets_may_use_their_keys() {
+    for (id, function) in resources("AWS::Serverless::Function") {
+        let policies = &function["Properties"]["Policies"];
+        let has = |condition: &str| policies.to_string().contains(&format!("[\"{condition}\","));
+        assert_eq!(has("HasFurtherBuckets"), has("HasFurtherBucketKeys"), "{id}");
+    }
+}
+
 #[test]
 fn every_function_has_a_role_of_its_own_with_policies_of_its_own() {
     for (id, function) in resources("AWS::Serverless::Function") {
@@ -75,8 +90,8 @@ fn every_function_has_a_role_of_its_own_with_policies_of_its_own() {
 
 #[test]
 fn every_action_of_a_function_is_spelled_out() {
-    assert_none(of_functions().iter().flat_map(|(id, statement)| {
-        assert_eq!(statement["Effect"], "Allow", "{id}");
+    let all = [of_functions(), with_effect("Deny")].concat();
+    assert_none(all.iter().flat_map(|(id, statement)| {
         let wild = strings(&statement["Action"]).into_iter().filter(|action| action.contains('*'));
         wild.map(|action| format!("{id}: {action}")).collect::<Vec<_>>()
     }));

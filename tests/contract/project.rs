@@ -193,8 +193,8 @@ pub fn machines() -> Vec<Machine> {
     let machines = files.iter().map(|file| {
         let name = file.strip_suffix(".asl.json").unwrap_or_else(|| panic!("state-machines/{file}: not *.asl.json"));
         let text = text(&format!("state-machines/{file}"));
-        // Numbers are filled in without quotes, so that the text is JSON only afterwards.
-        let mut filled = text.clone();
+        // Numbers and objects are filled in without quotes, so that the text is JSON only afterwards.
+        let mut filled = text.replace("${KmsKeys}", "{}");
         for number in placeholders(&text).iter().filter(|name| name.ends_with("Seconds")) {
             filled = filled.replace(&format!("${{{number}}}"), "3600");
         }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use ami_backup_core::settings::VARIABLES;
+use ami_backup_core::{naming::PAPERS, settings::VARIABLES};
 use serde_json::{Value, json};
 
-use crate::project::{list, resources, template, text};
+use crate::project::{list, resources, strings, template, text};
 
 /// Variables that the SDK reads of itself; the template sets them only where a parameter says so.
 const ENDPOINTS: [&str; 3] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL_S3"];
@@ -21,6 +21,52 @@ fn the_template_sets_the_variables_that_the_functions_read_and_no_others() {
         .collect();
     let read: BTreeSet<String> = VARIABLES.iter().chain(&ENDPOINTS).map(|name| (*name).to_owned()).collect();
     assert_eq!(set, read);
+}
+
+/// The parameters that a value of the template names, of its conditions too.
+fn parameters_of(template: &Value, value: &Value) -> BTreeSet<String> {
+    let (parameters, conditions) = (&template["Parameters"], &template["Conditions"]);
+    let named = |text: &str| parameters[text].is_object().then(|| text.to_owned());
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(field, value)| match (field.as_str(), value) {
+                ("Ref", Value::String(name)) => named(name).into_iter().collect(),
+                ("Fn::Sub", Value::String(text)) => {
+                    text.split("${").skip(1).filter_map(|rest| named(rest.split('}').next()?)).collect()
+                }
+                ("Fn::If", Value::Array(sides)) => {
+                    let condition = &conditions[sides[0].as_str().expect("a condition")];
+                    sides.iter().chain([condition]).flat_map(|side| parameters_of(template, side)).collect()
+                }
+                (_, value) => parameters_of(template, value),
+            })
+            .collect(),
+        Value::Array(values) => values.iter().flat_map(|value| parameters_of(template, value)).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+/// 85. A change of a parameter that a function is deployed with publishes another version of the function, and no other
+///     change of a parameter does. The old version stays, for the executions that began with it.
+///
+/// SAM does not see parameters (docs/decisions/0024-what-a-deployment-decides.md); rendered by SAM itself, the template is
+/// held to the same in `local/tests/test_template.py`.
+#[test]
+fn the_description_of_a_version_holds_the_parameters_of_its_function() {
+    let template = template();
+    for (id, function) in resources("AWS::Serverless::Function") {
+        let own = &function["Properties"];
+        let mut deployed = template["Globals"]["Function"].clone();
+        for name in ["Timeout", "MemorySize"] {
+            if !own[name].is_null() {
+                deployed[name] = own[name].clone();
+            }
+        }
+        let expected = &parameters_of(&template, &deployed) | &parameters_of(&template, &own["Environment"]);
+        assert_eq!(parameters_of(&template, &own["VersionDescription"]), expected, "{id}");
+        assert_eq!(function["UpdateReplacePolicy"], "Retain", "{id}");
+    }
 }
 
 #[test]
@@ -109,6 +155,40 @@ fn buckets_are_reached_by_tls_only() {
         let whole = [json!({ "Fn::GetAtt": [id, "Arn"] }), json!({ "Fn::Sub": format!("${{{id}.Arn}}/*") })];
         assert_eq!(refusal["Resource"], json!(whole), "{id}");
     }
+}
+
+/// 86. Nothing denies a change of the bucket's policy.
+///
+/// But for one that comes without TLS. What is denied is denied to all roles but some, by a condition: a role in `Principal`
+/// would become a dead id when the stack goes.
+#[test]
+fn papers_are_kept_to_roles_by_a_condition() {
+    let policy = &resources("AWS::S3::BucketPolicy")["BackupBucketPolicy"]["Properties"]["PolicyDocument"];
+    let denies: Vec<&Value> =
+        list(&policy["Statement"]).into_iter().filter(|one| one["Condition"]["Bool"].is_null()).collect();
+    let every_role: BTreeSet<String> =
+        resources("AWS::Serverless::Function").into_keys().map(|id| format!("{id}Role")).collect();
+    let mut kept = BTreeSet::new();
+    for statement in denies {
+        assert_eq!((&statement["Effect"], &statement["Principal"]), (&json!("Deny"), &json!("*")));
+        let actions = strings(&statement["Action"]);
+        assert!(!actions.iter().any(|action| action.contains("Bucket") || action.contains('*')), "{actions:?}");
+        let condition = statement["Condition"].as_object().expect("a condition");
+        assert_eq!(condition.keys().collect::<Vec<_>>(), ["ArnNotLike"]);
+        let roles = list(&statement["Condition"]["ArnNotLike"]["aws:PrincipalArn"]).into_iter();
+        let roles: BTreeSet<String> =
+            roles.filter_map(|role| role["Fn::GetAtt"][0].as_str().map(str::to_owned)).collect();
+        let place = statement["Resource"]["Fn::Sub"].as_str().expect("a place");
+        let prefix = place.strip_prefix("${BackupBucket.Arn}/").and_then(|key| key.strip_suffix('*'));
+        if actions.contains(&"s3:GetObject") {
+            assert_eq!((prefix, roles), (Some("identity/"), every_role.clone()));
+            assert!(actions.contains(&"s3:GetObjectVersion"), "{actions:?}");
+        } else {
+            assert!(actions.contains(&"s3:PutObject") && actions.contains(&"s3:DeleteObjectVersion"), "{actions:?}");
+            kept.insert(prefix.expect("a prefix").to_owned());
+        }
+    }
+    assert_eq!(kept, PAPERS.map(str::to_owned).into());
 }
 
 /// ExportImage writes to no bucket that is encrypted with a KMS key.

@@ -255,13 +255,17 @@ fn differences() -> BTreeMap<String, Value> {
     file.as_object().expect("features").iter().map(|(name, entry)| (name.clone(), entry.clone())).collect()
 }
 
-/// The project's own machines; what is filled in when they are deployed stands for itself, or is a number.
+/// The project's own machines; what is filled in when they are deployed stands for itself, or is a number or an empty object.
 fn machines() -> BTreeMap<String, Value> {
     let machines = files("../../state-machines", ".asl.json");
     assert!(!machines.is_empty());
     let read = |(name, path): (String, PathBuf)| {
-        let number = |name: &str| Some(if name.ends_with("Seconds") { "1".to_owned() } else { format!("<{name}>") });
-        let filled = substitute(&text(&path), number).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let meaning = |name: &str| match name {
+            "KmsKeys" => Some("{}".to_owned()),
+            number if number.ends_with("Seconds") => Some("1".to_owned()),
+            name => Some(format!("<{name}>")),
+        };
+        let filled = substitute(&text(&path), meaning).unwrap_or_else(|error| panic!("{name}: {error}"));
         (name, serde_json::from_str(&filled).expect("a machine"))
     };
     machines.into_iter().map(read).collect()

@@ -18,6 +18,7 @@ mod register;
 mod report;
 mod restore;
 mod roles;
+mod security;
 mod select;
 mod store;
 mod support;

@@ -8,12 +8,11 @@ use crate::{
     support::*,
 };
 
-/// Gives each function the rights of its role.
-fn deploy(stage: &Stage) {
-    for function in functions::ALL {
-        let role = stage.simulator.permissions().set_json(function.name, &deployed::role(function.name));
-        role.unwrap_or_else(|error| panic!("{}: {error}", function.name));
-    }
+/// Gives each function the rights of its role, and the buckets their policies.
+pub fn deploy(stage: &Stage) {
+    let roles: Vec<(&str, Value)> = functions::ALL.iter().map(|one| (one.name, deployed::role(one.name))).collect();
+    let roles = roles.iter().map(|(name, role)| (*name, role));
+    deployed::deploy(&stage.simulator, roles, &deployed::bucket_policies());
 }
 
 fn denied(stage: &Stage) -> Vec<String> {

@@ -316,3 +316,18 @@ async fn what_was_refused_for_hours_and_then_accepted_is_not_missed_at_once() {
     let error = call(&unseen, "check-store", accepted).await.unwrap_err();
     assert_eq!(error.name.as_str(), "ResourceFailed");
 }
+
+/// Claims lay elsewhere before, and what was claimed there holds for its time.
+#[tokio::test]
+async fn a_claim_of_an_earlier_version_is_honoured() {
+    let stage = Stage::demo();
+    let turn = leg(&stage, IMAGE, json!({})).await;
+    let body = json!({"run": "another", "at": stage.now()}).to_string().into_bytes();
+    let claim = ami_backup_simulator::objects::StoredObject { body, ..Default::default() };
+    stage.objects.insert(BUCKET, &format!("runs/stores/{BUCKET}/{IMAGE}/00000001.json"), claim).unwrap();
+    assert_eq!(error_name(&call(&stage, "start-store", turn.clone()).await), Some("NotYetVisible"));
+    stage.pass(3);
+    assert_eq!(good(&stage, "start-store", turn).await["status"], "IN_PROGRESS");
+    let keys = &stage.objects.contents()[BUCKET];
+    assert!(keys.contains(&format!("leases/{BUCKET}/{IMAGE}/00000001.json")), "{keys:?}");
+}

@@ -14,7 +14,7 @@ use ami_backup_simulation::{
     seeds, systematic,
     trial::Trial,
 };
-use ami_backup_tests::{IMAGE, functions};
+use ami_backup_tests::{IMAGE, deployed, functions};
 use serde_json::{Value, json};
 
 /// The retries that the project's machines have, for a machine that has nothing else in common with them.
@@ -104,6 +104,44 @@ fn every_machine_and_every_function_of_the_project_takes_part() {
     let called: Vec<String> = references.flatten().map(|task| task.function).collect();
     for function in product.functions.keys() {
         assert!(called.iter().any(|one| one == function), "no scenario calls {function}");
+    }
+}
+
+/// A failed child may stand in the Map's result whole, and a few hundred would fill it.
+#[test]
+fn four_hundred_children_that_cannot_report_end_in_a_report() {
+    let mut product = Product::of_the_project();
+    let role = product.roles.get_mut("record-backup").expect("a role");
+    let statements = role["Statement"].as_array_mut().expect("statements");
+    statements.retain(|statement| statement["Action"] != "s3:PutObject");
+    let images: Vec<String> = (0..400).map(|number| format!("ami-{number:017x}")).collect();
+    let scenario = Scenario {
+        name: "backup.four-hundred".into(),
+        machine: "backup".into(),
+        input: json!({"imageIds": images, "run": "many"}),
+        before: Vec::new(),
+        succeeds: false,
+        approval: None,
+    };
+    let outcome = systematic::reference(&Rc::new(product), &scenario, &mut systematic::Tried::new()).outcome;
+    let failure = match outcome.first.as_ref().map(|ended| &ended.status) {
+        Some(Status::Failed(failure)) => failure,
+        other => unreachable!("{other:?}"),
+    };
+    assert_eq!(failure.error, "BackupFailed", "{}", failure.cause);
+    assert!(failure.cause.contains("report"), "{}", failure.cause);
+}
+
+/// 88. Under them, each state machine does what it does without them.
+#[test]
+fn every_machine_goes_on_under_the_offered_policies() {
+    let mut product = Product::of_the_project();
+    product.guards = Some(["service-control-policy", "permission-boundary"].map(deployed::offered_policy));
+    let product = Rc::new(product);
+    let mut tried = systematic::Tried::new();
+    for scenario in scenarios::all() {
+        let outcome = systematic::reference(&product, &scenario, &mut tried).outcome;
+        assert_eq!(outcome.complaints, Vec::<String>::new(), "{}", scenario.name);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::OnceLock};
 
 use ami_backup_core::SignedDuration;
+use ami_backup_simulator::Simulator;
 use serde_json::{Value, json};
 
 use crate::{ACCOUNT, BUCKET, EXPORTS, project};
@@ -41,9 +42,10 @@ fn meaning(name: &str) -> String {
         "ExportRole" => "ami-backup-export".into(),
         "ExportRole.Arn" => format!("arn:aws:iam::{ACCOUNT}:role/ami-backup-export"),
         "NotificationTopic" => format!("arn:aws:sns:us-east-1:{ACCOUNT}:notices"),
-        name => match name.strip_suffix("Function.Version") {
-            Some(function) => project::kebab(function),
-            None => parameter(name),
+        name => match (name.strip_suffix("Function.Version"), name.strip_suffix("FunctionRole.Arn")) {
+            (Some(function), _) => project::kebab(function),
+            (_, Some(function)) => format!("arn:aws:iam::{ACCOUNT}:role/{}", project::kebab(function)),
+            _ => parameter(name),
         },
     }
 }
@@ -92,6 +94,64 @@ pub fn role(function: &str) -> Value {
     let statements: Vec<&Value> =
         project::list(&policies).into_iter().flat_map(|policy| project::list(&policy["Statement"])).collect();
     json!({ "Statement": statements })
+}
+
+/// The policy of each bucket, by the name that the bucket has on the stage.
+pub fn bucket_policies() -> BTreeMap<String, Value> {
+    let all = project::resources("AWS::S3::BucketPolicy").into_values();
+    let named = |name: &Value| resolved(name).and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default();
+    all.filter_map(|one| Some((named(&one["Properties"]["Bucket"]), resolved(&one["Properties"]["PolicyDocument"])?)))
+        .collect()
+}
+
+/// Gives the simulator what the template deploys: a role for each of these functions, the policies of the buckets, and
+/// versions of their objects.
+///
+/// # Panics
+/// If a policy has something that the simulator does not know.
+pub fn deploy<'a>(
+    simulator: &Simulator,
+    roles: impl IntoIterator<Item = (&'a str, &'a Value)>,
+    buckets: &BTreeMap<String, Value>,
+) {
+    let permissions = simulator.permissions();
+    for (function, policy) in roles {
+        permissions.set_json(function, policy).unwrap_or_else(|error| panic!("the role of {function}: {error}"));
+    }
+    for (bucket, policy) in buckets {
+        permissions.set_bucket(bucket, policy).unwrap_or_else(|error| panic!("the policy of {bucket}: {error}"));
+        if let Some(objects) = simulator.objects().local() {
+            objects.keep_versions(bucket);
+        }
+    }
+}
+
+/// A policy that `SECURITY.md` offers, filled in with the roles that write tags (`make policies` does that for a stack).
+///
+/// # Panics
+/// If it is no JSON.
+pub fn offered_policy(name: &str) -> Value {
+    let text = project::text(&format!("policies/{name}.json"));
+    let policy: Value = serde_json::from_str(&text).expect("a policy is JSON");
+    let functions = project::functions().into_iter().filter(|function| {
+        let role = role(function);
+        let actions = project::list(&role["Statement"]).into_iter().filter(|one| one["Effect"] == "Allow");
+        let mut actions = actions.flat_map(|one| project::strings(&one["Action"]));
+        actions.any(|action| ["ec2:CreateTags", "ec2:DeleteTags"].contains(&action))
+    });
+    let arns: Value = functions.map(|function| format!("arn:aws:iam::{ACCOUNT}:role/{function}")).collect();
+    filled(&policy, &arns)
+}
+
+fn filled(policy: &Value, arns: &Value) -> Value {
+    match policy {
+        Value::Array(one) if one[..] == [json!("${StackRoleArns}")] => arns.clone(),
+        Value::Array(values) => values.iter().map(|value| filled(value, arns)).collect(),
+        Value::Object(fields) => {
+            Value::Object(fields.iter().map(|(name, value)| (name.clone(), filled(value, arns))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// The environment variables of a function.

@@ -88,6 +88,7 @@ impl Stage {
     pub fn aws_with(&self, function: &str, variable: impl Fn(&str) -> Option<String>) -> Aws {
         let settings = Settings::read(|name| {
             variable(name).or_else(|| match name {
+                "ACCOUNT_ID" => Some(ACCOUNT.into()),
                 "BACKUP_BUCKET" => Some(BUCKET.into()),
                 "EXPORT_BUCKET" => Some(EXPORTS.into()),
                 "EXPORT_ROLE_NAME" => Some("ami-backup-export".into()),

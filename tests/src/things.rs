@@ -10,7 +10,7 @@ use ami_backup_simulator::{
 };
 
 /// Folders of what runs write down.
-const PAPERS: &[&str] = &["runs/", "cleanups/"];
+const PAPERS: &[&str] = &["leases/", "runs/", "cleanups/"];
 
 /// One thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -224,7 +224,7 @@ fn only_in(some: &[Thing], others: &[Thing]) -> Vec<String> {
 /// The texts, in order, those of papers of runs once.
 fn counted_texts(things: &[Thing]) -> Vec<String> {
     let mut texts: Vec<String> = things.iter().map(Thing::text).collect();
-    texts.retain(|text| !text.contains(" runs/stores/"));
+    texts.retain(|text| !text.contains(" leases/"));
     texts.sort();
     texts.dedup_by(|a, b| a == b && PAPERS.iter().any(|folder| a.contains(folder)));
     texts

@@ -903,6 +903,48 @@ class S3Test(WireTest):
         client.head_object(Bucket=BACKUPS, Key=STORED_KEY)
         self.refused("403", client.head_object, Bucket=BACKUPS, Key="gone")
 
+    def test_what_is_replaced_or_deleted_stays_as_a_version(self) -> None:
+        self.s3.put_bucket_versioning(Bucket=BACKUPS, VersioningConfiguration={"Status": "Enabled"})
+        self.assertEqual(self.s3.get_bucket_versioning(Bucket=BACKUPS)["Status"], "Enabled")
+        first = self.s3.put_object(Bucket=BACKUPS, Key="k", Body=b"first")["VersionId"]
+        second = self.s3.put_object(Bucket=BACKUPS, Key="k", Body=b"second")["VersionId"]
+        marker = self.s3.delete_object(Bucket=BACKUPS, Key="k")
+        self.assertTrue(marker["DeleteMarker"])
+        self.refused("NoSuchKey", self.s3.get_object, Bucket=BACKUPS, Key="k")
+        body = self.s3.get_object(Bucket=BACKUPS, Key="k", VersionId=first)["Body"].read()
+        self.assertEqual(body, b"first")
+        listed = self.s3.list_object_versions(Bucket=BACKUPS, Prefix="k")
+        self.assertEqual([one["VersionId"] for one in listed["Versions"]], [second, first])
+        self.assertEqual([one["VersionId"] for one in listed["DeleteMarkers"]], [marker["VersionId"]])
+        self.s3.delete_object(Bucket=BACKUPS, Key="k", VersionId=marker["VersionId"])
+        self.assertEqual(self.s3.get_object(Bucket=BACKUPS, Key="k")["Body"].read(), b"second")
+        self.s3.delete_object(Bucket=BACKUPS, Key="k", VersionId=second)
+        self.assertEqual(self.s3.get_object(Bucket=BACKUPS, Key="k")["Body"].read(), b"first")
+        self.refused("NoSuchVersion", self.s3.get_object, Bucket=BACKUPS, Key="k", VersionId=second)
+
+    def test_the_policy_of_a_bucket_denies_to_all_but_a_role(self) -> None:
+        deny = {
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:PutObject",
+            "Resource": f"arn:aws:s3:::{BACKUPS}/papers/*",
+            "Condition": {"ArnNotLike": {"aws:PrincipalArn": f"arn:aws:iam::{ACCOUNT}:role/writer"}},
+        }
+        self.s3.put_bucket_policy(Bucket=BACKUPS, Policy=json.dumps({"Statement": deny}))
+        self.refused("AccessDenied", self.s3.put_object, Bucket=BACKUPS, Key="papers/a", Body=b"")
+        self.program.client("s3", function="writer").put_object(Bucket=BACKUPS, Key="papers/a", Body=b"")
+        self.s3.put_object(Bucket=BACKUPS, Key="elsewhere", Body=b"")
+        self.assertEqual(json.loads(self.s3.get_bucket_policy(Bucket=BACKUPS)["Policy"])["Statement"], deny)
+        self.refused("MalformedPolicy", self.s3.put_bucket_policy, Bucket=BACKUPS, Policy='{"Statement": {}}')
+        self.s3.delete_bucket_policy(Bucket=BACKUPS)
+        self.refused("NoSuchBucketPolicy", self.s3.get_bucket_policy, Bucket=BACKUPS)
+        self.s3.put_object(Bucket=BACKUPS, Key="papers/a", Body=b"")
+
+    def test_a_bucket_of_another_account_than_is_expected_is_refused(self) -> None:
+        head = self.s3.head_object
+        head(Bucket=BACKUPS, Key=STORED_KEY, ExpectedBucketOwner=ACCOUNT)
+        self.refused("403", head, Bucket=BACKUPS, Key=STORED_KEY, ExpectedBucketOwner=OTHER_ACCOUNT)
+
     def test_a_restore_from_the_archive_is_asked_for_once(self) -> None:
         ask = {"Bucket": BACKUPS, "Key": ARCHIVED_KEY, "RestoreRequest": {"Days": 1}}
         answer = self.s3.restore_object(**ask)

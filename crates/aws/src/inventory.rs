@@ -187,7 +187,8 @@ impl Aws {
     /// What S3 refused.
     pub async fn stored_images(&self, bucket: &BucketName) -> Result<BTreeMap<ImageId, u64>, AwsFailure> {
         let call = Call::new("s3:ListObjectsV2", self.home());
-        let mut pages = self.s3(self.home()).list_objects_v2().bucket(bucket.as_str()).into_paginator().send();
+        let request = self.s3(self.home()).list_objects_v2().bucket(bucket.as_str());
+        let mut pages = request.set_expected_bucket_owner(self.bucket_owner(bucket)).into_paginator().send();
         let mut stored = BTreeMap::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;

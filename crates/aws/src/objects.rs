@@ -37,7 +37,14 @@ impl Aws {
     /// What S3 refused: a bucket of the home Region that may not be looked at, say.
     pub async fn bucket_region(&self, bucket: &BucketName) -> Result<Option<Region>, AwsFailure> {
         let call = Call::new("s3:HeadBucket", self.home());
-        match self.s3(self.home()).head_bucket().bucket(bucket.as_str()).send().await {
+        match self
+            .s3(self.home())
+            .head_bucket()
+            .bucket(bucket.as_str())
+            .set_expected_bucket_owner(self.bucket_owner(bucket))
+            .send()
+            .await
+        {
             Ok(answer) => match answer.bucket_region() {
                 Some(region) => call.parsed(Some(region), BUCKET_REGION).map(Some),
                 // Other S3s leave the header out; what answers without a redirect is here.
@@ -68,7 +75,8 @@ impl Aws {
     ) -> Result<Option<ObjectFacts>, AwsFailure> {
         let call = Call::new("s3:HeadObject", region);
         check_key(&call, key)?;
-        let answer = self.s3(region).head_object().bucket(bucket.as_str()).key(key).send().await;
+        let request = self.s3(region).head_object().bucket(bucket.as_str()).key(key);
+        let answer = request.set_expected_bucket_owner(self.bucket_owner(bucket)).send().await;
         let answer = match answer.map_err(|error| call.failed(error)) {
             Ok(answer) => answer,
             Err(failure) if failure.class() == FailureClass::NotFound => return Ok(None),
@@ -101,7 +109,8 @@ impl Aws {
         check_key(&call, key)?;
         let unreadable = |why: String| call.refused(UNREADABLE_DOCUMENT, format!("s3://{bucket}/{} {why}", shown(key)));
         let too_long = |bytes: u64| unreadable(format!("has {bytes} bytes, and no document of ours has so many"));
-        let answer = self.s3(region).get_object().bucket(bucket.as_str()).key(key).send().await;
+        let request = self.s3(region).get_object().bucket(bucket.as_str()).key(key);
+        let answer = request.set_expected_bucket_owner(self.bucket_owner(bucket)).send().await;
         let answer = match answer.map_err(|error| call.failed(error)) {
             Ok(answer) => answer,
             Err(failure) if failure.is("NoSuchKey") => return Ok(None),
@@ -206,10 +215,19 @@ impl Aws {
         }
     }
 
+    /// The account that every call on a bucket expects to own it: S3 refuses one on another's, which has a bucket of a name
+    /// that was given up, or never was ours.
+    pub(crate) fn bucket_owner(&self, bucket: &BucketName) -> Option<String> {
+        self.settings().owner_of(bucket).map(str::to_owned)
+    }
+
     fn put(&self, bucket: &BucketName, key: &str, text: String) -> PutObjectFluentBuilder {
         let kind = if key.ends_with(".json") { "application/json" } else { "text/plain; charset=utf-8" };
         let request = self.s3(self.home()).put_object().bucket(bucket.as_str()).key(key);
-        request.content_type(kind).body(ByteStream::from(text.into_bytes()))
+        request
+            .set_expected_bucket_owner(self.bucket_owner(bucket))
+            .content_type(kind)
+            .body(ByteStream::from(text.into_bytes()))
     }
 
     /// The keys under a prefix in a bucket of the home Region, in order.
@@ -235,7 +253,7 @@ impl Aws {
         // Pages of 1,000, S3's default and largest.
         let request = self.s3(self.home()).list_objects_v2().bucket(bucket.as_str()).prefix(prefix);
         let request = request.set_start_after(after.map(str::to_owned));
-        let mut pages = request.into_paginator().send();
+        let mut pages = request.set_expected_bucket_owner(self.bucket_owner(bucket)).into_paginator().send();
         let mut keys = Vec::new();
         while let Some(page) = pages.next().await {
             let page = page.map_err(|error| call.failed(error))?;

@@ -152,8 +152,17 @@ pub fn run_key(run: &str) -> String {
     format!("runs/{}/run.json", run_digest(run))
 }
 
+/// Prefixes of the backup bucket below which only the stack's roles write: the bucket's policy denies it to others, and
+/// no image is stored there.
+pub const PAPERS: [&str; 5] = ["cleanups/", "identity/", "leases/", "records/", "runs/"];
+
 /// Prefix of the claims on storing an image in a bucket, with its end slash.
 pub fn store_claims_prefix(bucket: &BucketName, image_id: &ImageId) -> String {
+    format!("leases/{bucket}/{image_id}/")
+}
+
+/// Where such claims lay before they had a prefix of their own: what was claimed there still holds for its time.
+pub fn store_claims_prefix_of_before(bucket: &BucketName, image_id: &ImageId) -> String {
     format!("runs/stores/{bucket}/{image_id}/")
 }
 
@@ -232,7 +241,7 @@ mod tests {
         let image_id: ImageId = "ami-12345678".parse().unwrap_or_else(|_| unreachable!());
         let bucket: BucketName = "backups".parse().unwrap_or_else(|_| unreachable!());
         let prefix = store_claims_prefix(&bucket, &image_id);
-        assert_eq!(prefix, "runs/stores/backups/ami-12345678/");
+        assert_eq!(prefix, "leases/backups/ami-12345678/");
         let keys: Vec<String> = [1, 9, 10, 100, 99_999_999].map(|number| store_claim_key(&prefix, number)).into();
         assert!(keys.is_sorted() && keys.iter().all(|key| key.starts_with(&prefix)), "{keys:?}");
     }

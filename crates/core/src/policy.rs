@@ -18,7 +18,7 @@ use crate::{
     error::StepError,
     id::{BucketName, ImageId, InstanceId, Region},
     input,
-    naming::{LONGEST_IMAGE_NAME, NEVER, TAG_MANAGED, allowed_in_image_name},
+    naming::{LONGEST_IMAGE_NAME, NEVER, PAPERS, TAG_MANAGED, allowed_in_image_name},
     settings::Settings,
     text::shown,
 };
@@ -246,7 +246,7 @@ pub struct RunRequest {
     pub policy: BackupPolicy,
 }
 
-/// Reads what a run was asked to do.
+/// Reads what a run was asked to do. `keys` are the stack's, with which copies in a Region are encrypted.
 ///
 /// # Errors
 /// `InvalidInput` with the path of the field.
@@ -254,6 +254,7 @@ pub fn run_request(
     value: Value,
     execution_name: Option<&str>,
     settings: &Settings,
+    keys: &BTreeMap<Region, String>,
     home: &Region,
 ) -> Result<RunRequest, StepError> {
     let asked: BackupInput = input::parse(value)?;
@@ -263,7 +264,7 @@ pub fn run_request(
     let policy = BackupPolicy {
         name: policy_name(asked.policy.as_deref())?,
         store: store_policy(&asked, settings)?,
-        copies: copies(&asked, settings, home)?,
+        copies: copies(&asked, keys, home)?,
         export: asked.export.as_ref().map(export_policy).transpose()?,
         reboot: asked.reboot,
         image_name: image_stem(asked.name.as_deref())?,
@@ -351,7 +352,7 @@ fn store_policy(asked: &BackupInput, settings: &Settings) -> Result<Option<Store
         None => settings.backup_bucket()?.clone(),
     };
     let prefix = prefix("storePrefix", asked.store_prefix.as_deref().unwrap_or_default())?;
-    for ours in ["records/", "runs/", "cleanups/"] {
+    for ours in PAPERS {
         if prefix.starts_with(ours) {
             return Err(StepError::input("storePrefix", format!("`{ours}` is where records and reports are kept")));
         }
@@ -359,7 +360,7 @@ fn store_policy(asked: &BackupInput, settings: &Settings) -> Result<Option<Store
     Ok(Some(StorePolicy { bucket, prefix }))
 }
 
-fn copies(asked: &BackupInput, settings: &Settings, home: &Region) -> Result<Vec<CopyPolicy>, StepError> {
+fn copies(asked: &BackupInput, keys: &BTreeMap<Region, String>, home: &Region) -> Result<Vec<CopyPolicy>, StepError> {
     for region in asked.kms_keys.keys() {
         if !asked.copy_to.contains(region) {
             return Err(StepError::input(&format!("kmsKeys.{region}"), "is not a Region of `copyTo`"));
@@ -375,7 +376,7 @@ fn copies(asked: &BackupInput, settings: &Settings, home: &Region) -> Result<Vec
         if !seen.insert(region) {
             return Err(StepError::input(&path, format!("{region} is there twice")));
         }
-        let kms_key_id = asked.kms_keys.get(region).or_else(|| settings.kms_keys.get(region)).cloned();
+        let kms_key_id = asked.kms_keys.get(region).or_else(|| keys.get(region)).cloned();
         copies.push(CopyPolicy { region: region.clone(), kms_key_id });
     }
     Ok(copies)
@@ -462,10 +463,11 @@ mod tests {
     fn request(value: Value) -> Result<RunRequest, StepError> {
         let settings = Settings::read(|name| match name {
             "BACKUP_BUCKET" => Some("backups".into()),
-            "KMS_KEYS" => Some(r#"{"eu-west-1": "alias/eu"}"#.into()),
             _ => None,
         })?;
-        run_request(value, Some("execution-1"), &settings, &"us-east-1".parse().unwrap_or_else(|_| unreachable!()))
+        let region = |name: &str| -> Region { name.parse().unwrap_or_else(|_| unreachable!()) };
+        let keys = [(region("eu-west-1"), "alias/eu".to_owned())].into();
+        run_request(value, Some("execution-1"), &settings, &keys, &region("us-east-1"))
     }
 
     #[track_caller]

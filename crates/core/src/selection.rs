@@ -161,7 +161,9 @@ mod tests {
     fn request(input: serde_json::Value) -> RunRequest {
         let settings = Settings::read(|name| (name == "BACKUP_BUCKET").then(|| "backups".into()));
         let home = "us-east-1".parse().unwrap_or_else(|_| unreachable!());
-        settings.and_then(|settings| run_request(input, None, &settings, &home)).unwrap_or_else(|e| unreachable!("{e}"))
+        settings
+            .and_then(|settings| run_request(input, None, &settings, &Default::default(), &home))
+            .unwrap_or_else(|e| unreachable!("{e}"))
     }
 
     fn scheduled() -> RunRequest {

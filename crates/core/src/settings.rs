@@ -1,20 +1,20 @@
 //! Owns what a deployment decides: buckets, keys, the topic, limits. Read once, at start.
 //!
-//! Everything about one run is in its input; only infrastructure comes from the environment.
-
-use std::collections::BTreeMap;
+//! Everything about one run is in its input; only infrastructure comes from the environment. What does not fit there,
+//! the keys of copies in each Region, comes from the state machine.
 
 use crate::{
     error::{ErrorName, StepError},
-    id::{BucketName, Region},
+    id::BucketName,
 };
 
 /// The environment variables that the template sets; a contract test compares them with it.
 pub const VARIABLES: &[&str] = &[
+    "ACCOUNT_ID",
     "BACKUP_BUCKET",
     "EXPORT_BUCKET",
     "EXPORT_ROLE_NAME",
-    "KMS_KEYS",
+    "FURTHER_BUCKET_OWNER",
     "MINIMUM_WAIT_SECONDS",
     "NOTIFICATION_TOPIC_ARN",
     "STORE_LIMIT_GB",
@@ -30,12 +30,12 @@ pub const DEFAULT_MINIMUM_WAIT_SECONDS: u32 = 15;
 /// What a deployment decided.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
+    account_id: Option<String>,
+    further_bucket_owner: Option<String>,
     backup_bucket: Option<BucketName>,
     export_bucket: Option<BucketName>,
     export_role_name: Option<String>,
     notification_topic_arn: Option<String>,
-    /// KMS key (id, alias or ARN) with which copies into a Region are encrypted.
-    pub kms_keys: BTreeMap<Region, String>,
     /// Smallest wait between two looks, in seconds.
     pub minimum_wait_seconds: u32,
     /// Largest AMI that AWS stores, in GB before compression.
@@ -52,15 +52,20 @@ impl Settings {
         let bucket = |name: &str| -> Result<Option<BucketName>, StepError> {
             get(name).map(BucketName::try_from).transpose().map_err(|error| wrong(name, &error))
         };
-        let kms_keys = get("KMS_KEYS").map(|json| serde_json::from_str(&json)).transpose();
+        let account = |name: &str| -> Result<Option<String>, StepError> {
+            let is_id = |text: &String| text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let id = get(name);
+            if id.as_ref().is_none_or(is_id) { Ok(id) } else { Err(wrong(name, &"an account has twelve digits")) }
+        };
         let wait = get("MINIMUM_WAIT_SECONDS").map(|n| n.parse::<u32>()).transpose();
         let limit = get("STORE_LIMIT_GB").map(|n| n.parse::<u64>()).transpose();
         Ok(Self {
+            account_id: account("ACCOUNT_ID")?,
+            further_bucket_owner: account("FURTHER_BUCKET_OWNER")?,
             backup_bucket: bucket("BACKUP_BUCKET")?,
             export_bucket: bucket("EXPORT_BUCKET")?,
             export_role_name: get("EXPORT_ROLE_NAME"),
             notification_topic_arn: get("NOTIFICATION_TOPIC_ARN"),
-            kms_keys: kms_keys.map_err(|error| wrong("KMS_KEYS", &error))?.unwrap_or_default(),
             minimum_wait_seconds: wait
                 .map_err(|error| wrong("MINIMUM_WAIT_SECONDS", &error))?
                 .unwrap_or(DEFAULT_MINIMUM_WAIT_SECONDS)
@@ -75,6 +80,14 @@ impl Settings {
     /// [`ErrorName::Defect`] if the deployment does not say.
     pub fn backup_bucket(&self) -> Result<&BucketName, StepError> {
         self.backup_bucket.as_ref().ok_or_else(|| unset("BACKUP_BUCKET"))
+    }
+
+    /// The account that has to own a bucket: this one, and of further buckets the one that the deployment says. `None`: the
+    /// deployment does not say.
+    pub fn owner_of(&self, bucket: &BucketName) -> Option<&str> {
+        let own = [&self.backup_bucket, &self.export_bucket].into_iter().flatten().any(|one| one == bucket);
+        let further = self.further_bucket_owner.as_deref().filter(|_| !own);
+        further.or(self.account_id.as_deref())
     }
 
     /// Bucket that VM files are exported to.
@@ -147,8 +160,31 @@ mod tests {
     }
 
     #[test]
+    fn another_account_owns_further_buckets_only_where_the_deployment_says_so() -> Result<(), StepError> {
+        let read = |further: &str| {
+            Settings::read(|name| match name {
+                "ACCOUNT_ID" => Some("111122223333".into()),
+                "FURTHER_BUCKET_OWNER" => Some(further.into()),
+                "BACKUP_BUCKET" => Some("backups".into()),
+                "EXPORT_BUCKET" => Some("exports".into()),
+                _ => None,
+            })
+        };
+        for (further, bucket, owner) in [
+            ("", "elsewhere", "111122223333"),
+            ("444455556666", "elsewhere", "444455556666"),
+            ("444455556666", "backups", "111122223333"),
+            ("444455556666", "exports", "111122223333"),
+        ] {
+            let bucket: BucketName = bucket.parse().map_err(|error| wrong("a bucket", &error))?;
+            assert_eq!(read(further)?.owner_of(&bucket), Some(owner), "{bucket}");
+        }
+        Ok(())
+    }
+
+    #[test]
     fn a_wrong_variable_is_named() {
-        for name in ["BACKUP_BUCKET", "KMS_KEYS", "MINIMUM_WAIT_SECONDS", "STORE_LIMIT_GB"] {
+        for name in ["ACCOUNT_ID", "BACKUP_BUCKET", "FURTHER_BUCKET_OWNER", "MINIMUM_WAIT_SECONDS", "STORE_LIMIT_GB"] {
             let error = Settings::read(|asked| (asked == name).then(|| "!".to_owned())).err().map(|e| e.to_string());
             assert!(error.is_some_and(|text| text.contains(name)), "{name}");
         }

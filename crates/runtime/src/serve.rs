@@ -44,13 +44,24 @@ where
     .await
 }
 
+/// The longest message of an error. A state machine's cause holds 32,768 characters, in which the message stands as JSON:
+/// a character of it may become six there, and the machine adds the name of the run.
+const LONGEST_MESSAGE: usize = 4_000;
+
+fn cut(message: &str) -> String {
+    match message.char_indices().nth(LONGEST_MESSAGE) {
+        None => message.to_owned(),
+        Some((end, _)) => format!("{}…", message.get(..end).unwrap_or_default()),
+    }
+}
+
 /// A step's error, as the runtime reports it: `errorType` is the name that machines match.
 #[derive(Debug)]
 struct Failed(StepError);
 
 impl From<Failed> for Diagnostic {
     fn from(Failed(error): Failed) -> Self {
-        Self { error_type: error.name.as_str().to_owned(), error_message: error.to_string() }
+        Self { error_type: error.name.as_str().to_owned(), error_message: cut(&error.to_string()) }
     }
 }
 
@@ -59,6 +70,18 @@ mod tests {
     use ami_backup_core::ErrorName;
 
     use super::*;
+
+    #[test]
+    fn a_message_fits_into_the_cause_of_an_execution() {
+        for one in ["x", "é", "\u{1}"] {
+            let error = StepError::new(ErrorName::Conflict, "copy", one.repeat(100_000));
+            let message = Diagnostic::from(Failed(error)).error_message;
+            assert_eq!(message.chars().count(), LONGEST_MESSAGE + 1);
+            assert!(serde_json::to_string(&message).is_ok_and(|text| text.len() < 30_000) && message.ends_with('…'));
+        }
+        let short = StepError::new(ErrorName::Conflict, "copy", "é");
+        assert_eq!(cut(&short.to_string()), short.to_string());
+    }
 
     #[test]
     fn the_name_is_the_error_type_and_the_message_tells_all() {

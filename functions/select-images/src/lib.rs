@@ -1,12 +1,12 @@
 //! Owns the first step of a run: it checks the policy, finds the instances and images that it is
 //! about, and writes the list of items that the map reads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ami_backup_aws::Aws;
 use ami_backup_core::{
     ErrorName, StepError, Timestamp,
-    id::BucketName,
+    id::{BucketName, Region},
     input::document,
     item::Source,
     naming::{attempt_prefix, items_key, run_key},
@@ -26,6 +26,10 @@ pub struct Input {
     /// The execution's name, the run's identity of last resort.
     #[serde(default)]
     pub execution_name: Option<String>,
+    /// The keys with which the deployment has copies encrypted, by Region. They stand in the state machine's definition:
+    /// the environment holds 4 KB, and an execution goes on with the keys that it began with.
+    #[serde(default)]
+    pub kms_keys: BTreeMap<Region, String>,
 }
 
 /// Selects the sources of a run.
@@ -33,7 +37,8 @@ pub struct Input {
 /// # Errors
 /// `InvalidInput` with the path of the field; `Conflict` if the run was started with other input.
 pub async fn handle(aws: &Aws, now: Timestamp, input: Input) -> Result<Selection, StepError> {
-    let request = run_request(input.input, input.execution_name.as_deref(), aws.settings(), aws.home())?;
+    let name = input.execution_name.as_deref();
+    let request = run_request(input.input, name, aws.settings(), &input.kms_keys, aws.home())?;
     expires(request.policy.keep_days, now)?;
     check_regions(aws, &request).await?;
     check_bucket(aws, &request).await?;

@@ -6,7 +6,7 @@ use ami_backup_core::{
     ErrorName, StepError, Timestamp,
     id::BucketName,
     input::{document, unreadable},
-    naming::{store_claim_key, store_claims_prefix},
+    naming::{store_claim_key, store_claims_prefix, store_claims_prefix_of_before},
     store::{StoreClaim, StoreSubject, next_claim},
 };
 
@@ -23,13 +23,17 @@ pub(crate) struct Claim {
 /// `NotYetVisible` while somebody else has the claim: what they make will show.
 pub(crate) async fn claim(aws: &Aws, now: Timestamp, subject: &StoreSubject, doing: &str) -> Result<Claim, StepError> {
     let bucket = aws.settings().backup_bucket()?;
-    let prefix = store_claims_prefix(&subject.bucket, &subject.image_id);
-    let last = last_claim(aws, bucket, &prefix).await?;
     let taken = || {
         let reason = "another start is asking for the same just now";
         StepError::new(ErrorName::NotYetVisible, doing, reason).in_region(aws.home())
     };
-    let number = next_claim(last.as_ref().map(|(number, claim)| (*number, claim)), now).ok_or_else(taken)?;
+    let next = async |prefix: &str| {
+        let last = last_claim(aws, bucket, prefix).await?;
+        next_claim(last.as_ref().map(|(number, claim)| (*number, claim)), now).ok_or_else(taken)
+    };
+    next(&store_claims_prefix_of_before(&subject.bucket, &subject.image_id)).await?;
+    let prefix = store_claims_prefix(&subject.bucket, &subject.image_id);
+    let number = next(&prefix).await?;
     let claim = StoreClaim { run: subject.run.run.clone(), at: now, released: false };
     let key = store_claim_key(&prefix, number);
     let first = aws.write_text_once(bucket, &key, text(&claim)?).await.map_err(|f| f.into_step_error(doing))?;

@@ -445,23 +445,24 @@ impl Run {
         let children = items.into_iter().enumerate().map(|(at, item)| async move {
             let child = self.engine.begin(format!("{}:{at}", self.name), &item);
             // A child has a timeline of its own and no variables of its parent.
-            let ended = child.flow(&mapping.flow, place, item, Variables::new()).await;
+            let ended = child.flow(&mapping.flow, place, item.clone(), Variables::new()).await;
             child.close(&settled(ended.clone()));
-            (at, ended)
+            (at, item, ended)
         });
         let mut running = stream::iter(children).buffer_unordered(at_once);
         let mut outputs = BTreeMap::new();
-        while let Some((at, ended)) = running.next().await {
-            match ended {
-                Ok(output) => drop(outputs.insert(at, output)),
-                Err(_) => failed += 1,
-            }
+        while let Some((at, item, ended)) = running.next().await {
+            let result = ended.unwrap_or_else(|failure| {
+                failed += 1;
+                json!({"Status": "FAILED", "Input": item, "Error": failure.error, "Cause": failure.cause})
+            });
+            outputs.insert(at, result);
             if !tolerated(mapping, failed, count) {
                 let cause = format!("{failed} of {count} items failed, more than is tolerated");
                 return Err(Failure::new("States.ExceedToleratedFailureThreshold", cause));
             }
         }
-        // Whether those that failed are in the list is not documented: here they are not.
+        // Whether those that failed are in the list is not documented: here they are, whole, which is the worst for the limit.
         Ok(outputs.into_values().collect())
     }
 

@@ -48,6 +48,10 @@ pub struct Product {
     variables: BTreeMap<&'static str, BTreeMap<String, String>>,
     /// The policy of each function's role.
     pub roles: BTreeMap<&'static str, Value>,
+    /// The policy of each bucket.
+    pub buckets: BTreeMap<String, Value>,
+    /// Policies beside these: what the organization denies to all, and a boundary of each role.
+    pub guards: Option<[Value; 2]>,
     /// Longest invocation of each function.
     timeouts: BTreeMap<&'static str, SignedDuration>,
 }
@@ -133,25 +137,28 @@ impl Product {
             functions: functions.iter().map(|function| (function.name, function)).collect(),
             variables: functions.iter().map(|one| (one.name, deployed::variables(one.name))).collect(),
             roles: functions.iter().map(|one| (one.name, deployed::role(one.name))).collect(),
+            buckets: deployed::bucket_policies(),
+            guards: None,
             timeouts: functions.iter().map(|one| (one.name, deployed::timeout(one.name))).collect(),
         }
     }
 }
 
 impl Deployment {
-    /// A world of an account file, in which every function has the rights of its role.
+    /// A world of an account file, in which every function has the rights of its role and the buckets have their policies.
     ///
     /// # Panics
-    /// If a role has a statement that the simulator does not know.
+    /// If a policy has a statement that the simulator does not know.
     pub fn new(product: &Rc<Product>, file: AccountFile, timeline: &Timeline, spawner: LocalSpawner) -> Self {
         let clock = Arc::new(Now(timeline.clone()));
         let objects = LocalObjects::new(clock.clone());
         let simulator = Simulator::new(file, clock, Arc::new(objects.clone()));
-        for (function, policy) in &product.roles {
-            simulator
-                .permissions()
-                .set_json(*function, policy)
-                .unwrap_or_else(|error| panic!("the role of {function}: {error}"));
+        deployed::deploy(&simulator, product.roles.iter().map(|(name, role)| (*name, role)), &product.buckets);
+        if let Some([organization, boundary]) = &product.guards {
+            let permissions = simulator.permissions();
+            let boundaries = product.roles.keys().map(|function| permissions.set_boundary(*function, boundary));
+            let all: Result<(), String> = boundaries.chain([permissions.set_organization(organization)]).collect();
+            all.unwrap_or_else(|error| panic!("a policy beside the roles: {error}"));
         }
         let wire = Wire::new(simulator.clone(), timeline.clone());
         let lambda = Rc::new_cyclic(|this| Lambda {

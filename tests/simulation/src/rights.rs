@@ -32,7 +32,7 @@ fn right_of(action: &str) -> &str {
 pub fn complaints(roles: &BTreeMap<&'static str, Value>, used: &Used, reasons: &Value) -> Vec<String> {
     let mut all = BTreeSet::new();
     for (function, role) in roles {
-        for statement in project::list(&role["Statement"]) {
+        for statement in project::list(&role["Statement"]).into_iter().filter(|one| one["Effect"] == "Allow") {
             let actions = project::strings(&statement["Action"]);
             all.extend(actions.into_iter().map(|action| ((*function).to_owned(), action.to_owned())));
         }

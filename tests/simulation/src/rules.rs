@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ami_backup_core::{ErrorName, SignedDuration, Timestamp};
+use ami_backup_core::{ErrorName, SignedDuration, Timestamp, naming};
 use ami_backup_engine::{Ended, Event, History, Machine, Status};
 use ami_backup_simulator::{
     Simulator,
@@ -25,7 +25,7 @@ use crate::{
 type Touched = BTreeSet<String>;
 
 /// What the project writes beside what it makes: records, and what a run leaves for its report.
-const PAPERS: &[&str] = &["records/", "runs/", "cleanups/"];
+const PAPERS: &[&str] = &naming::PAPERS;
 /// A step that began in time has ended after this.
 const LONGEST_STEP: SignedDuration = SignedDuration::from_mins(17);
 /// Tag of everything that is made.
@@ -619,7 +619,7 @@ pub fn the_promise_is_kept(before: &Things, expected: &Things, things: &Things) 
 /// made of them, are left out: in another order of events the same things have other ids.
 fn texts(things: &Things, known: &BTreeSet<&str>) -> BTreeMap<String, usize> {
     let mut texts = BTreeMap::new();
-    let is_paper = |text: &String| ["runs/", "cleanups/"].iter().any(|one| text.contains(one));
+    let is_paper = |text: &String| ["leases/", "runs/", "cleanups/"].iter().any(|one| text.contains(one));
     for text in things.iter().map(Thing::text).filter(|text| !is_paper(text)) {
         let mut made: Vec<&str> = hexadecimal(&text).filter(|digits| !known.contains(digits)).collect();
         // Digits of a token are in a name too: the whole token first.

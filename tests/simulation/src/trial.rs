@@ -392,7 +392,7 @@ impl Running {
                     .contents()
                     .into_iter()
                     .flat_map(|(bucket, keys)| keys.into_iter().map(move |key| (bucket.clone(), key)))
-                    .filter(|(_, key)| !key.starts_with("runs/"))
+                    .filter(|(_, key)| !key.starts_with("runs/") && !key.starts_with("leases/"))
                     .collect();
                 if let Some((bucket, key)) = pick(all.len()).and_then(|at| all.get(at)) {
                     objects.remove(bucket, key);

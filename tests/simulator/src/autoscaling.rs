@@ -41,7 +41,7 @@ pub(crate) fn call(
     };
     let request =
         Request::new(format!("autoscaling:{action}"), "*").with("aws:RequestedRegion", caller.region.as_str());
-    if !permissions.grants(caller.function.as_deref(), &request) {
+    if !permissions.grants(caller, &request) {
         let message = format!(
             "User: {} is not authorized to perform: autoscaling:{action} because no identity-based policy allows the \
              autoscaling:{action} action",

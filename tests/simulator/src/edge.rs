@@ -289,7 +289,7 @@ impl Simulator {
         id: &str,
     ) -> Result<String, Refusal> {
         let notice = sns::notice(caller, action, parameters, self.0.clock.now(), id)?;
-        if !self.0.permissions.allows(caller.function.as_deref(), "sns:Publish", &notice.topic) {
+        if !self.0.permissions.allows(caller, "sns:Publish", &notice.topic) {
             return Err(Refusal {
                 code: "AuthorizationError".to_owned(),
                 message: format!(

@@ -33,7 +33,7 @@ pub(crate) fn call(
     if action == "Unknown" {
         return Err(refusal(StatusCode::NOT_FOUND, "UnknownOperationException", "The simulated rbin has no such call"));
     }
-    if !permissions.grants(caller.function.as_deref(), &Request::new(format!("rbin:{action}"), resource.as_str())) {
+    if !permissions.grants(caller, &Request::new(format!("rbin:{action}"), resource.as_str())) {
         let message = format!(
             "User: {} is not authorized to perform: rbin:{action} on resource: {resource} because no identity-based \
              policy allows the rbin:{action} action",

@@ -85,7 +85,7 @@ impl Context<'_> {
 
     /// Whether the caller may do what is asked.
     pub(crate) fn grants(&self, request: &Request) -> bool {
-        self.ec2.permissions.grants(self.caller.function.as_deref(), request)
+        self.ec2.permissions.grants(self.caller, request)
     }
 
     /// Writes an implied action down and says whether the caller may do it.

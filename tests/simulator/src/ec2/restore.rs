@@ -44,13 +44,15 @@ pub(super) async fn create(context: &Context<'_>) -> Answer<Xml> {
         let message = format!("The object {key} is in storage class {}: restore it first", object.storage_class);
         return Err(Ec2Error::new(&choices.archived_object_code, message));
     }
-    context.ec2.world.with(|state| create_from(context, state, &object, &tags))
+    let owner = facts.map(|facts| facts.owner).unwrap_or_default();
+    context.ec2.world.with(|state| create_from(context, state, &object, &owner, &tags))
 }
 
 fn create_from(
     context: &Context<'_>,
     state: &mut State,
     object: &StoredObject,
+    owner: &str,
     tags: &BTreeMap<String, Tags>,
 ) -> Answer<Xml> {
     let params = &context.params;
@@ -74,7 +76,7 @@ fn create_from(
         StoredBytes::Written => bytes,
         StoredBytes::Volume => devices.iter().map(|device| device.size_gib * GIB).sum(),
     };
-    let denied = implied(context);
+    let denied = implied(context, owner, stored.as_ref().ok());
     work.fail = work.fail.take().or(denied).or_else(|| stored.as_ref().err().cloned());
     let id = state.new_id("ami");
     let image = match &stored {
@@ -193,7 +195,7 @@ fn check_quota(context: &Context<'_>, state: &State) -> Answer<()> {
 }
 
 /// Asks for everything that the task does with its caller's rights; gives why it will fail.
-fn implied(context: &Context<'_>) -> Option<String> {
+fn implied(context: &Context<'_>, owner: &str, stored: Option<&StoredImage>) -> Option<String> {
     let everything = context.choices().store_and_restore_need == RoleNeeds::Everything;
     let bucket = format!("arn:aws:s3:::{}", context.params.get("Bucket").unwrap_or_default());
     let object = format!("{bucket}/{}", context.params.get("ObjectKey").unwrap_or_default());
@@ -207,8 +209,11 @@ fn implied(context: &Context<'_>) -> Option<String> {
         Request::new("ec2:GetEbsEncryptionByDefault", "*"),
     ];
     // Tags that come out of the object are written with the caller's rights too.
-    for arn in [format!("arn:aws:ec2:{}::image/*", context.region()), snapshot.clone()] {
-        wanted.push(Request::new("ec2:CreateTags", arn).with("ec2:CreateAction", context.action));
+    let on_image = stored.map(|stored| stored.tags.clone()).unwrap_or_default();
+    let on_snapshots = stored.into_iter().flat_map(|stored| &stored.devices).flat_map(|device| device.tags.clone());
+    let image = format!("arn:aws:ec2:{}::image/*", context.region());
+    for (arn, tags) in [(image, on_image), (snapshot.clone(), on_snapshots.collect())] {
+        wanted.push(Request::new("ec2:CreateTags", arn).request_tags(&tags).with("ec2:CreateAction", context.action));
     }
     if everything {
         for action in ["PutObject", "PutObjectTagging", "DeleteObject", "AbortMultipartUpload"] {
@@ -219,5 +224,9 @@ fn implied(context: &Context<'_>) -> Option<String> {
         }
         wanted.push(Request::new("ec2:DescribeTags", "*"));
     }
-    first_denied(context, &wanted)
+    let of = |request: Request| match request.action.starts_with("s3:") {
+        true => request.with("aws:ResourceAccount", owner),
+        false => request,
+    };
+    first_denied(context, &wanted.into_iter().map(of).collect::<Vec<_>>())
 }

@@ -240,7 +240,11 @@ fn object_requests(target: &Target, everything: bool, tagged: bool) -> Vec<Reque
         actions.extend(["GetObject", "DeleteObject"]);
     }
     let on_object = actions.into_iter().map(|action| Request::new(format!("s3:{action}"), object.clone()));
-    on_object.chain([Request::new("s3:ListBucket", bucket.clone())]).collect()
+    let wanted = on_object.chain([Request::new("s3:ListBucket", bucket)]);
+    match &target.facts {
+        Ok(facts) => wanted.map(|request| request.with("aws:ResourceAccount", &facts.owner)).collect(),
+        Err(_) => wanted.collect(),
+    }
 }
 
 /// The EC2 actions that AWS's example policy lists beside the tasks themselves.

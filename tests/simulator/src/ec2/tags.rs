@@ -116,7 +116,8 @@ pub(super) fn delete(context: &Context<'_>, state: &mut State) -> Answer<Xml> {
     let known = all(context, state);
     for id in &ids {
         let tagged = known.iter().find(|one| one.id == *id).ok_or_else(|| unknown(id))?;
-        context.authorise([request(context, tagged)])?;
+        let keys = named.iter().filter_map(|tag| tag.get("Key")).map(str::to_owned);
+        context.authorise([request(context, tagged).tag_keys(keys)])?;
     }
     context.end_dry_run()?;
     for id in &ids {

@@ -52,12 +52,32 @@ impl Caller {
         }
     }
 
+    /// A caller of an account, in the home Region of most: a function, or a person.
+    pub fn of_account(account: &str, function: Option<&str>) -> Self {
+        Self {
+            account: account.to_owned(),
+            access_key: account.to_owned(),
+            function: function.map(str::to_owned),
+            region: "us-east-1".to_owned(),
+            service: "ec2".to_owned(),
+            fail_task: None,
+        }
+    }
+
+    /// The ARN of the role or user behind the call, as `aws:PrincipalArn` has it.
+    pub fn principal(&self) -> String {
+        match &self.function {
+            Some(function) => format!("arn:aws:iam::{}:role/{function}", self.account),
+            None => format!("arn:aws:iam::{}:user/simulated", self.account),
+        }
+    }
+
     /// The ARN of who calls, as `GetCallerIdentity` and refusals name it. A function counts as a
     /// session of a role of the same name.
     pub fn arn(&self) -> String {
         match &self.function {
             Some(function) => format!("arn:aws:sts::{}:assumed-role/{function}/{function}", self.account),
-            None => format!("arn:aws:iam::{}:user/simulated", self.account),
+            None => self.principal(),
         }
     }
 }

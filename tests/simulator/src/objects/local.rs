@@ -32,6 +32,8 @@ pub struct Kept {
     pub last_modified: Timestamp,
     /// The last thaw that was asked for.
     pub thaw: Option<Thaw>,
+    /// Id of this version, where the bucket keeps versions.
+    pub version_id: Option<String>,
 }
 
 impl Kept {
@@ -39,6 +41,11 @@ impl Kept {
     pub fn at(&self, now: Timestamp) -> StoredObject {
         let thawed = self.thaw.is_some_and(|thaw| thaw.ready_at <= now && now < thaw.expires_at);
         StoredObject { thawed, ..self.object.clone() }
+    }
+
+    /// Whether this is the version of this id. What was put before versions were kept is `null`.
+    fn is_version(&self, version_id: &str) -> bool {
+        self.version_id.as_deref().unwrap_or("null") == version_id
     }
 }
 
@@ -68,6 +75,15 @@ pub struct Upload {
     pub parts: BTreeMap<i32, Part>,
 }
 
+/// A version that is not what a plain GET reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Old {
+    pub(crate) version_id: String,
+    pub(crate) at: Timestamp,
+    /// What it holds; `None`: it is a delete marker.
+    pub(crate) kept: Option<Kept>,
+}
+
 /// A bucket with what is in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Bucket {
@@ -75,8 +91,75 @@ pub(crate) struct Bucket {
     /// KMS key of the default encryption, if one was named.
     pub(crate) kms_key: Option<String>,
     pub(crate) created: Timestamp,
+    /// What a plain GET reads.
     pub(crate) objects: BTreeMap<String, Kept>,
+    /// Whether what is replaced or deleted stays as an old version.
+    pub(crate) versioned: bool,
+    /// Older versions and delete markers by key, the newest last.
+    pub(crate) old: BTreeMap<String, Vec<Old>>,
+    versions: u64,
     pub(crate) uploads: BTreeMap<String, Upload>,
+}
+
+impl Bucket {
+    fn next_version(&mut self) -> String {
+        self.versions += 1;
+        format!("version.{:08}", self.versions)
+    }
+
+    /// Puts an object, and gives the id of its version.
+    pub(crate) fn put(&mut self, key: &str, mut kept: Kept) -> Option<String> {
+        if self.versioned {
+            kept.version_id = Some(self.next_version());
+        }
+        let version = kept.version_id.clone();
+        self.supersede(key);
+        self.objects.insert(key.to_owned(), kept);
+        version
+    }
+
+    /// Takes the newest version away; where versions are kept, it becomes an older one.
+    fn supersede(&mut self, key: &str) {
+        let Some(kept) = self.objects.remove(key).filter(|_| self.versioned) else { return };
+        let (version_id, at) = (kept.version_id.clone().unwrap_or_else(|| "null".into()), kept.last_modified);
+        self.old.entry(key.to_owned()).or_default().push(Old { version_id, at, kept: Some(kept) });
+    }
+
+    /// Deletes an object: where versions are kept, a delete marker hides it, whose id is given.
+    pub(crate) fn delete(&mut self, key: &str, now: Timestamp) -> Option<String> {
+        self.supersede(key);
+        if !self.versioned {
+            return None;
+        }
+        let version_id = self.next_version();
+        self.old.entry(key.to_owned()).or_default().push(Old { version_id: version_id.clone(), at: now, kept: None });
+        Some(version_id)
+    }
+
+    /// Deletes one version for ever; the newest of the others takes its place.
+    pub(crate) fn delete_version(&mut self, key: &str, version_id: &str) {
+        if self.objects.get(key).is_some_and(|kept| kept.is_version(version_id)) {
+            self.objects.remove(key);
+        } else if let Some(old) = self.old.get_mut(key) {
+            old.retain(|one| one.version_id != version_id);
+        }
+        if self.objects.contains_key(key) {
+            return;
+        }
+        let Some(old) = self.old.get_mut(key) else { return };
+        if old.last().is_some_and(|newest| newest.kept.is_some())
+            && let Some(kept) = old.pop().and_then(|newest| newest.kept)
+        {
+            self.objects.insert(key.to_owned(), kept);
+        }
+    }
+
+    /// A version of an object; `None`: there is none of this id, or it is a delete marker.
+    pub(crate) fn version(&self, key: &str, version_id: &str) -> Option<&Kept> {
+        let newest = self.objects.get(key).filter(|kept| kept.is_version(version_id));
+        let old = || self.old.get(key)?.iter().find(|one| one.version_id == version_id)?.kept.as_ref();
+        newest.or_else(old)
+    }
 }
 
 /// Objects in memory. Clones share the same buckets.
@@ -115,6 +198,9 @@ impl LocalObjects {
                     kms_key: None,
                     created,
                     objects: BTreeMap::new(),
+                    versioned: false,
+                    old: BTreeMap::new(),
+                    versions: 0,
                     uploads: BTreeMap::new(),
                 };
                 buckets.insert(facts.name, bucket);
@@ -128,8 +214,13 @@ impl LocalObjects {
     /// `NoSuchBucket` when the bucket has not been added.
     pub fn insert(&self, bucket: &str, key: &str, object: StoredObject) -> Result<(), ObjectError> {
         let kept = self.keep(object, None);
-        self.buckets().get_mut(bucket).ok_or(ObjectError::NoSuchBucket)?.objects.insert(key.to_owned(), kept);
+        self.buckets().get_mut(bucket).ok_or(ObjectError::NoSuchBucket)?.put(key, kept);
         Ok(())
+    }
+
+    /// From now on the bucket keeps what is replaced or deleted as old versions. `false` when there is no such bucket.
+    pub fn keep_versions(&self, bucket: &str) -> bool {
+        self.buckets().get_mut(bucket).map(|bucket| bucket.versioned = true).is_some()
     }
 
     /// Changes the bytes of an object in place, as a fault of the medium would: tags, metadata and
@@ -142,9 +233,14 @@ impl LocalObjects {
             .is_some()
     }
 
-    /// Removes an object. `false` when there was none.
+    /// Removes an object, as a DELETE does. `false` when there was none.
     pub fn remove(&self, bucket: &str, key: &str) -> bool {
-        self.buckets().get_mut(bucket).is_some_and(|bucket| bucket.objects.remove(key).is_some())
+        let now = self.clock.now();
+        let mut buckets = self.buckets();
+        let Some(bucket) = buckets.get_mut(bucket) else { return false };
+        let was_there = bucket.objects.contains_key(key);
+        bucket.delete(key, now);
+        was_there
     }
 
     /// Removes every bucket with what is in it.
@@ -175,7 +271,14 @@ impl LocalObjects {
         if object.storage_class.is_empty() {
             object.storage_class = "STANDARD".to_owned();
         }
-        Kept { e_tag: md5_hex(&object.body), object, content_type, last_modified: self.clock.now(), thaw: None }
+        Kept {
+            e_tag: md5_hex(&object.body),
+            object,
+            content_type,
+            last_modified: self.clock.now(),
+            thaw: None,
+            version_id: None,
+        }
     }
 }
 

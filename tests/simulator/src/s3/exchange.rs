@@ -11,7 +11,7 @@ use s3s::{S3Error, S3ErrorCode, S3Result};
 use crate::calls::{Call, CallLog};
 use crate::edge::{Caller, refusal_status};
 use crate::faults::{Effect, Faults};
-use crate::permissions::Permissions;
+use crate::permissions::{Permissions, Request};
 
 /// One S3 request: who asks, under which rules, and what came out so far.
 #[derive(Debug)]
@@ -29,6 +29,7 @@ struct Seen {
     operation: Option<String>,
     bucket: Option<String>,
     key: Option<String>,
+    owner: Option<String>,
     status: Option<StatusCode>,
     effect: Option<Effect>,
 }
@@ -90,11 +91,17 @@ impl Exchange {
         self.seen().status = Some(status);
     }
 
-    pub(crate) fn begin(&self, operation: &str, bucket: Option<&str>, key: Option<&str>) {
+    pub(crate) fn begin(&self, operation: &str, bucket: Option<&str>, key: Option<&str>, owner: Option<String>) {
         let mut seen = self.seen();
         seen.operation = Some(operation.to_owned());
         seen.bucket = bucket.map(str::to_owned);
         seen.key = key.map(str::to_owned);
+        seen.owner = owner;
+    }
+
+    /// The policies of callers and buckets.
+    pub(crate) fn permissions(&self) -> &Permissions {
+        &self.permissions
     }
 
     /// Asks the fault rules, once, and refuses where nothing may happen.
@@ -117,7 +124,13 @@ impl Exchange {
 
     /// Whether the caller may do `action` (`s3:…`).
     pub(crate) fn may(&self, action: &str, bucket: Option<&str>, key: Option<&str>) -> bool {
-        self.permissions.allows(self.caller.function.as_deref(), action, &arn(bucket, key))
+        let request = Request::new(action, arn(bucket, key));
+        let seen = self.seen();
+        let request = match &seen.owner {
+            Some(owner) if seen.bucket.as_deref() == bucket => request.with("aws:ResourceAccount", owner),
+            _ => request,
+        };
+        self.permissions.grants(&self.caller, &request)
     }
 
     /// Refuses as S3 does when the caller may not do `action`.

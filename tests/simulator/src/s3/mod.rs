@@ -9,6 +9,7 @@ mod exchange;
 mod multipart;
 mod objects;
 mod operations;
+mod versions;
 
 use std::sync::Arc;
 
@@ -186,12 +187,16 @@ impl S3Access for Access {
             .get("x-amz-expected-bucket-owner")
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned);
+        let query = context.uri().query().unwrap_or_default().as_bytes();
+        let names_version = form_urlencoded::parse(query).any(|(name, _)| name == "versionId");
         let Some(exchange) = context.extensions_mut().get::<Arc<Exchange>>().cloned() else {
             return Err(S3ErrorCode::InternalError.into());
         };
-        exchange.begin(&operation, bucket.as_deref(), key.as_deref());
+        let there = bucket.as_deref().filter(|_| operation != "CreateBucket");
+        let owner = there.and_then(|bucket| self.objects.facts(bucket)).map(|facts| facts.owner);
+        exchange.begin(&operation, bucket.as_deref(), key.as_deref(), owner);
         exchange.apply_fault(&operation)?;
-        if let Some(action) = own_action(&operation) {
+        if let Some(action) = own_action(&operation, names_version) {
             exchange.require(action, bucket.as_deref(), key.as_deref())?;
         }
         match bucket {
@@ -215,7 +220,9 @@ impl Access {
         let Some(facts) = self.objects.facts(bucket) else {
             return Err(S3Error::with_message(S3ErrorCode::NoSuchBucket, "The specified bucket does not exist"));
         };
-        if facts.owner != exchange.caller().account || expected_owner.is_some_and(|owner| owner != facts.owner) {
+        // Whether the caller may do it in a bucket of another account, its policy has said by now.
+        let strange = facts.owner != exchange.caller().account && own_action(operation, false).is_none();
+        if strange || expected_owner.is_some_and(|owner| owner != facts.owner) {
             return Err(S3Error::with_message(S3ErrorCode::AccessDenied, "Access Denied"));
         }
         // GetBucketLocation is how one asks where a bucket is.
@@ -234,9 +241,17 @@ impl Access {
 }
 
 /// The IAM action that stands for an operation (Service Authorization Reference, Amazon S3).
-/// DeleteObjects is checked per key by the operation itself.
-fn own_action(operation: &str) -> Option<&'static str> {
+/// DeleteObjects is checked per key by the operation itself. What names a version needs another right.
+fn own_action(operation: &str, names_version: bool) -> Option<&'static str> {
     Some(match operation {
+        "GetObject" | "HeadObject" if names_version => "s3:GetObjectVersion",
+        "DeleteObject" if names_version => "s3:DeleteObjectVersion",
+        "ListObjectVersions" => "s3:ListBucketVersions",
+        "GetBucketPolicy" => "s3:GetBucketPolicy",
+        "PutBucketPolicy" => "s3:PutBucketPolicy",
+        "DeleteBucketPolicy" => "s3:DeleteBucketPolicy",
+        "GetBucketVersioning" => "s3:GetBucketVersioning",
+        "PutBucketVersioning" => "s3:PutBucketVersioning",
         "CreateBucket" => "s3:CreateBucket",
         "DeleteBucket" => "s3:DeleteBucket",
         "HeadBucket" | "ListObjects" | "ListObjectsV2" => "s3:ListBucket",

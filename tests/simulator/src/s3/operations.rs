@@ -13,6 +13,7 @@ use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use super::exchange::Exchange;
 use super::objects::{self, Digests, no_such_bucket, no_such_key};
+use super::versions;
 use crate::objects::{BucketFacts, Kept, LocalObjects, StoredObject, Thaw, is_archive_class};
 
 /// Keys per page at most (API reference, ListObjectsV2).
@@ -33,6 +34,13 @@ impl Operations {
             None if exchange.may_also("s3:ListBucket", bucket, None) => Err(no_such_key()),
             None => exchange.require("s3:ListBucket", Some(bucket), None).and(Err(no_such_key())),
         }
+    }
+
+    /// Reads a version of an object, where one is named.
+    fn kept_version(&self, exchange: &Exchange, bucket: &str, key: &str, version: Option<&str>) -> S3Result<Kept> {
+        let Some(version) = version else { return self.kept(exchange, bucket, key) };
+        let found = self.objects.buckets().get(bucket).and_then(|bucket| bucket.version(key, version)).cloned();
+        found.ok_or_else(|| S3Error::with_message(S3ErrorCode::NoSuchVersion, "The specified version does not exist."))
     }
 
     /// Changes a kept object in place.
@@ -102,10 +110,10 @@ impl Operations {
         }
     }
 
-    pub(super) fn insert(&self, bucket: &str, key: &str, kept: Kept) -> S3Result<()> {
+    /// Puts an object; gives the id of its version, where versions are kept.
+    pub(super) fn insert(&self, bucket: &str, key: &str, kept: Kept) -> S3Result<Option<String>> {
         let mut buckets = self.objects.buckets();
-        buckets.get_mut(bucket).ok_or_else(no_such_bucket)?.objects.insert(key.to_owned(), kept);
-        Ok(())
+        Ok(buckets.get_mut(bucket).ok_or_else(no_such_bucket)?.put(key, kept))
     }
 }
 
@@ -290,13 +298,14 @@ impl S3 for Operations {
     async fn delete_bucket(&self, request: S3Request<DeleteBucketInput>) -> S3Result<S3Response<DeleteBucketOutput>> {
         let mut buckets = self.objects.buckets();
         let bucket = buckets.get(&request.input.bucket).ok_or_else(no_such_bucket)?;
-        if !bucket.objects.is_empty() {
+        if !bucket.objects.is_empty() || bucket.old.values().any(|versions| !versions.is_empty()) {
             return Err(S3Error::with_message(
                 S3ErrorCode::BucketNotEmpty,
                 "The bucket you tried to delete is not empty",
             ));
         }
         buckets.remove(&request.input.bucket);
+        exchange(&request)?.permissions().remove_bucket(&request.input.bucket);
         Ok(S3Response::new(DeleteBucketOutput::default()))
     }
 
@@ -372,6 +381,48 @@ impl S3 for Operations {
         bucket.facts.kms = kms;
         bucket.kms_key = default.kms_master_key_id.filter(|_| kms);
         Ok(S3Response::new(PutBucketEncryptionOutput::default()))
+    }
+
+    async fn get_bucket_policy(
+        &self,
+        request: S3Request<GetBucketPolicyInput>,
+    ) -> S3Result<S3Response<GetBucketPolicyOutput>> {
+        versions::get_policy(&request)
+    }
+
+    async fn put_bucket_policy(
+        &self,
+        request: S3Request<PutBucketPolicyInput>,
+    ) -> S3Result<S3Response<PutBucketPolicyOutput>> {
+        versions::put_policy(&request)
+    }
+
+    async fn delete_bucket_policy(
+        &self,
+        request: S3Request<DeleteBucketPolicyInput>,
+    ) -> S3Result<S3Response<DeleteBucketPolicyOutput>> {
+        versions::delete_policy(&request)
+    }
+
+    async fn get_bucket_versioning(
+        &self,
+        request: S3Request<GetBucketVersioningInput>,
+    ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
+        self.versioning(&request.input.bucket)
+    }
+
+    async fn put_bucket_versioning(
+        &self,
+        request: S3Request<PutBucketVersioningInput>,
+    ) -> S3Result<S3Response<PutBucketVersioningOutput>> {
+        self.set_versioning(request.input)
+    }
+
+    async fn list_object_versions(
+        &self,
+        request: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        self.versions(request.input)
     }
 
     async fn list_objects_v2(
@@ -463,9 +514,10 @@ impl S3 for Operations {
         let object = StoredObject { body, storage_class, metadata, tags, thawed: false };
         let kept = self.objects.keep(object, input.content_type);
         let e_tag = objects::e_tag(&kept.e_tag);
-        self.insert(&input.bucket, &input.key, kept)?;
+        let version_id = self.insert(&input.bucket, &input.key, kept)?;
         Ok(S3Response::new(PutObjectOutput {
             e_tag: Some(e_tag),
+            version_id,
             server_side_encryption: Some(self.encryption(&input.bucket)),
             checksum_crc32: checksum.checksum_crc32,
             checksum_crc32c: checksum.checksum_crc32c,
@@ -481,7 +533,7 @@ impl S3 for Operations {
         let exchange = exchange(&request)?;
         let input = request.input;
         let now = self.objects.now();
-        let kept = self.kept(&exchange, &input.bucket, &input.key)?;
+        let kept = self.kept_version(&exchange, &input.bucket, &input.key, input.version_id.as_deref())?;
         check_read(&kept, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         if kept.at(now).is_frozen() {
             return Err(objects::frozen());
@@ -515,6 +567,7 @@ impl S3 for Operations {
             content_type: Some(kept.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned())),
             e_tag: Some(objects::e_tag(&kept.e_tag)),
             last_modified: Some(objects::time(kept.last_modified)),
+            version_id: kept.version_id.clone(),
             metadata: Some(kept.object.metadata.clone().into_iter().collect()),
             restore: objects::restore_header(&kept, now),
             server_side_encryption: Some(self.encryption(&input.bucket)),
@@ -530,7 +583,7 @@ impl S3 for Operations {
         let exchange = exchange(&request)?;
         let input = request.input;
         let now = self.objects.now();
-        let kept = self.kept(&exchange, &input.bucket, &input.key)?;
+        let kept = self.kept_version(&exchange, &input.bucket, &input.key, input.version_id.as_deref())?;
         check_read(&kept, input.if_match.as_ref(), input.if_none_match.as_ref())?;
         let checksum = match input.checksum_mode {
             Some(_) => Digests::default().check(&kept.object.body)?.checksum_crc64nvme,
@@ -542,6 +595,7 @@ impl S3 for Operations {
             content_type: Some(kept.content_type.clone().unwrap_or_else(|| "binary/octet-stream".to_owned())),
             e_tag: Some(objects::e_tag(&kept.e_tag)),
             last_modified: Some(objects::time(kept.last_modified)),
+            version_id: kept.version_id.clone(),
             metadata: Some(kept.object.metadata.clone().into_iter().collect()),
             restore: objects::restore_header(&kept, now),
             server_side_encryption: Some(self.encryption(&input.bucket)),
@@ -553,8 +607,8 @@ impl S3 for Operations {
     }
 
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
-        self.objects.remove(&request.input.bucket, &request.input.key);
-        Ok(S3Response::new(DeleteObjectOutput::default()))
+        let input = request.input;
+        Ok(S3Response::new(self.delete(&input.bucket, &input.key, input.version_id)?))
     }
 
     async fn delete_objects(
@@ -566,9 +620,10 @@ impl S3 for Operations {
         let mut deleted = Vec::new();
         let mut errors = Vec::new();
         for object in input.delete.objects {
-            match exchange.require_also("s3:DeleteObject", &input.bucket, Some(&object.key)) {
+            let action = if object.version_id.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
+            match exchange.require_also(action, &input.bucket, Some(&object.key)) {
                 Ok(()) => {
-                    self.objects.remove(&input.bucket, &object.key);
+                    self.delete(&input.bucket, &object.key, object.version_id)?;
                     deleted.push(DeletedObject { key: Some(object.key), ..DeletedObject::default() });
                 }
                 Err(error) => errors.push(Error {
