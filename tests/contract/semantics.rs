@@ -133,8 +133,12 @@ fn sources(folder: &str) -> Vec<String> {
 }
 
 /// The parts of the document of which each sentence is the documentation of a test, and the numbers of their rules.
-const PARTS: [(&str, std::ops::RangeInclusive<u32>); 4] =
-    [("\n## Clean-up\n", 44..=69), ("\n## Clean-up\n", 74..=77), ("\n## What comes from outside\n", 70..=73), ("\n## Deployment and rights\n", 85..=88)];
+const PARTS: [(&str, std::ops::RangeInclusive<u32>); 4] = [
+    ("\n## Clean-up\n", 44..=69),
+    ("\n## Clean-up\n", 74..=77),
+    ("\n## What comes from outside\n", 70..=73),
+    ("\n## Deployment and rights\n", 85..=88),
+];
 
 #[test]
 fn every_sentence_of_these_parts_is_the_documentation_of_a_test() {

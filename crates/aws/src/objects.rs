@@ -154,6 +154,9 @@ impl Aws {
             }
         });
         let texts: Vec<Option<String>> = reads.buffered(READS_AT_ONCE).try_collect().await?;
+        Ok(texts.into_iter().flatten().collect())
+    }
+
     /// The texts of objects of the home Region with their keys, without those that are not there.
     ///
     /// # Errors

@@ -8,8 +8,8 @@ use ami_backup_core::{
         binding::Going,
         run::{UndoMark, going_key, outcomes_prefix, undo_key},
     },
-    input::document,
     id::Region,
+    input::document,
 };
 use serde::de::DeserializeOwned;
 

@@ -15,7 +15,7 @@ use ami_backup_core::{
     },
     failure::AwsFailure,
     id::ImageId,
-    image::ImageFacts,
+    image::{ImageFacts, OddImage},
 };
 
 use crate::Job;
@@ -84,7 +84,9 @@ async fn look(aws: &Aws, job: &Job<'_>, ids: &[ImageId]) -> Result<Seen, StepErr
     let wanted: BTreeSet<&ImageId> = ids.iter().chain(replacements).collect();
     let families: BTreeSet<&String> = job.batch.images.iter().filter_map(|line| line.family.as_ref()).collect();
     let mut seen = Seen::default();
-    let each = |facts: ImageFacts| {
+    // What is no machine image is none of the plan's, and counts in no family.
+    let each = |facts: Result<ImageFacts, OddImage>| {
+        let Ok(facts) = facts else { return };
         let image = Image::of(&facts, &job.work.policy, &[]);
         if let (Some(family), Some(one)) =
             (image.family.as_ref().filter(|family| families.contains(family)), Generation::of(&image))
