@@ -8,6 +8,7 @@ use std::{any::Any, borrow::Cow, error::Error as StdError, fmt::Debug, str::From
 
 use aws_sdk_ec2::{
     operation::{describe_images::DescribeImagesOutput, describe_snapshots::DescribeSnapshotsOutput},
+    primitives::{DateTime, DateTimeFormat},
     types::{BlockDeviceMapping, EbsBlockDevice, Image, ProductCode, Snapshot, StateReason, Tag},
 };
 use aws_smithy_runtime_api::{
@@ -95,6 +96,8 @@ fn snapshot(xml: &mut Xml<'_>) -> Result<Snapshot, BoxError> {
         match child.name().0 {
             "snapshotId" => read.snapshot_id = Some(xml.text()?.into_owned()),
             "status" => read.state = Some(xml.text()?.as_ref().into()),
+            // A time that is none is not known: it fails no listing.
+            "startTime" => read.start_time = DateTime::from_str(&xml.text()?, DateTimeFormat::DateTimeWithOffset).ok(),
             "progress" => read.progress = Some(xml.text()?.into_owned()),
             "ownerId" => read.owner_id = Some(xml.text()?.into_owned()),
             "volumeSize" => read.volume_size = Some(xml.value()?),

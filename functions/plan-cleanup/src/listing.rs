@@ -9,7 +9,7 @@ use ami_backup_core::{
         account::{Account, BinRule, BinnedImage, Image, Readings, Snapshot, Source},
         run::{Known, RegionWork},
         summary::Removed,
-        usage::{User, Uses, VersionsInUse},
+        usage::{Uses, VersionsInUse},
     },
     failure::AwsFailure,
     id::{ImageId, SnapshotId},
