@@ -62,7 +62,7 @@ def changed(source: str, signature: str, number: int) -> str:
         raise ValueError(f"no function matches {signature}")
     # The body begins at the first line that ends with a brace: there is none in a signature here.
     at = source.index("{\n", found.start()) + 2
-    return f'{source[:at]}    let _ = std::hint::black_box({number}_u32);\n{source[at:]}'
+    return f"{source[:at]}    let _ = std::hint::black_box({number}_u32);\n{source[at:]}"
 
 
 @contextmanager

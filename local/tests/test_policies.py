@@ -64,7 +64,7 @@ class Filled(unittest.TestCase):
 
     def test_a_stack_without_one_of_the_roles_is_refused(self) -> None:
         stack = Stack(["CopyRegionFunctionRole"])
-        with self.assertRaisesRegex(policies.NotFilled, "lacks CleanupSnapshotsFunctionRole"):
+        with self.assertRaisesRegex(policies.NotFilled, "lacks CreateImageFunctionRole"):
             policies.role_arns(stack, stack, "backups", self.writers)
 
     def test_what_does_not_fit_is_refused(self) -> None:

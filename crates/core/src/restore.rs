@@ -398,7 +398,7 @@ mod tests {
     }
 
     /// 71. A snapshot of which owner, description or time of creation contradict the record is not taken, unless the input
-    /// names it.
+    ///     names it.
     #[test]
     fn a_snapshot_is_the_one_of_the_record_or_contradicts_it() {
         use crate::repair::tests::survey;

@@ -382,7 +382,8 @@ impl Running {
             timeline.sleep(after).await;
             simulator.settle().await;
             if matches!(deed, Deed::SwapPlan | Deed::ForgeApproval) {
-                touched.borrow_mut().extend(papers::change(&objects, deed, to).await);
+                let changed = papers::change(&objects, deed, to).await;
+                touched.borrow_mut().extend(changed);
                 return;
             }
             let world = simulator.world();

@@ -187,11 +187,12 @@ mod tests {
     #[test]
     fn a_pointer_that_says_otherwise_of_a_plan_than_the_plan_is_a_conflict() -> Result<(), StepError> {
         let text = going_text(&summary(), &going(1))?;
-        for change in [
-            (|summary| summary.asks = Some("all go".into())) as fn(&mut Summary),
+        let changes: [fn(&mut Summary); 3] = [
+            |summary| summary.asks = Some("all go".into()),
             |summary| summary.fresh_until = Timestamp::MAX,
             |summary| summary.partial = true,
-        ] {
+        ];
+        for change in changes {
             let mut pointer = pointer(&text);
             change(&mut pointer.summary);
             let error = pointer.read("s3://b/going.jsonl", &text).err();

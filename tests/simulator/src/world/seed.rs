@@ -281,11 +281,6 @@ fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, V
             ..snapshot(account, &as_snapshot(described, volume, snapshot_id, &of), now)
         });
     }
-    let protection = match (described.deregistration_protection, described.deregistration_cooldown) {
-        (false, _) => Protection::Off,
-        (true, false) => Protection::On,
-        (true, true) => Protection::OnWithCooldown,
-    };
     let image = Image {
         id: described.id.clone(),
         account: account.into(),
@@ -298,7 +293,7 @@ fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, V
         launch_permissions: described.launch_permissions.iter().cloned().collect(),
         created,
         deprecate_at: described.deprecate_at,
-        protection,
+        protection: protection(described),
         last_launched: described.last_launched_time,
         launches: Vec::new(),
         product_codes: described.product_codes.clone(),
@@ -314,6 +309,14 @@ fn image(account: &str, described: &account::Image, now: Timestamp) -> (Image, V
         work: None,
     };
     (image, snapshots)
+}
+
+fn protection(described: &account::Image) -> Protection {
+    match (described.deregistration_protection, described.deregistration_cooldown) {
+        (false, _) => Protection::Off,
+        (true, false) => Protection::On,
+        (true, true) => Protection::OnWithCooldown,
+    }
 }
 
 /// The snapshot of an image's device, as if the file described it by itself.
