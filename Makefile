@@ -76,12 +76,12 @@ bench: build .venv-bench/ready ## Time the plan of a clean-up over a large accou
 	$(CARGO) build --release --workspace --locked --bin plan-cleanup
 	@.venv-bench/bin/python -m local.bench
 
-check: ## Format, clippy and tests of the decisions in core, and the rules about files: nothing here waits for the SDK (20 seconds)
+check: ## Format, clippy and tests of the decisions in core, and the rules about files: nothing here waits for the SDK (half a minute)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(WITHOUT_SDK) --all-targets --locked -- -D warnings
 	$(CARGO) test $(WITHOUT_SDK) --lib --test contract --locked
 
-test: ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own, side by side (1 minute)
+test: ## All tests: Rust, the simulator driven by boto3 and the aws CLI, the local stack's own, side by side (2 minutes)
 	@+$(MAKE) --no-print-directory --jobs=3 --output-sync=line test-rust test-wire test-local
 
 test-rust:
